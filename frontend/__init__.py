@@ -1,0 +1,1 @@
+"""The pages: thin views, templates, components, static modules."""

@@ -1,0 +1,1 @@
+"""Health, readiness, request ids, structured logs, security headers."""

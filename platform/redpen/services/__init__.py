@@ -1,0 +1,1 @@
+"""Embedded Postgres and Redis, and the supervisor behind `manage.py up`."""

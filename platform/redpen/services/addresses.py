@@ -1,0 +1,35 @@
+"""Where the embedded servers are reached: Unix sockets, so that no port is taken and no other user gets in."""
+
+import hashlib
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
+
+DATABASE_USER = DATABASE_NAME = "redpen"
+# Linux refuses socket paths of 108 bytes and more; Postgres appends "/.s.PGSQL.5432.lock"
+LONGEST_DIRECTORY = 107 - len("/.s.PGSQL.5432.lock")
+
+
+def socket_directory(data_dir: Path) -> Path:
+    """The folder of both sockets: in the data folder, or, when that path is too long for a socket, one in /tmp."""
+    inside = data_dir / "run"
+    if len(str(inside).encode()) <= LONGEST_DIRECTORY:
+        return inside
+    return Path("/tmp") / f"redpen-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]}"
+
+
+def redis_socket(data_dir: Path) -> Path:
+    return socket_directory(data_dir) / "redis.sock"
+
+
+def embedded_database_url(data_dir: Path, name: str = DATABASE_NAME) -> str:
+    return f"postgresql://{DATABASE_USER}@{quote(str(socket_directory(data_dir)), safe='')}/{name}"
+
+
+def embedded_redis_url(data_dir: Path) -> str:
+    return f"unix://{quote(str(redis_socket(data_dir)))}"
+
+
+def celery_broker_url(redis_url: str) -> str:
+    """kombu calls redis-py's `unix://` `redis+socket://`."""
+    parts = urlsplit(redis_url)
+    return urlunsplit(parts._replace(scheme="redis+socket")) if parts.scheme == "unix" else redis_url
