@@ -1,0 +1,42 @@
+"""Everything that people say about answers, as tables."""
+
+from annotation.models.campaigns import Assignment, Campaign, CampaignVersion, Label, LabelSet, Question, Task
+from annotation.models.imports import ImportJob
+from annotation.models.judgements import Choice, Critique, Outcome, Preference, Ranking, Rating, Rewrite
+from annotation.models.prompts import Prompt, Response
+from annotation.models.reactions import Reaction, ReactionKind
+from annotation.models.records import Act, EndReason, FeedbackRecord, Origin, PrefillOutcome
+from annotation.models.spans import Evidence, SpanCritique
+from annotation.models.talk import Comment, Report, Skip
+
+__all__ = [
+    "Act",
+    "Assignment",
+    "Campaign",
+    "CampaignVersion",
+    "Choice",
+    "Comment",
+    "Critique",
+    "EndReason",
+    "Evidence",
+    "FeedbackRecord",
+    "ImportJob",
+    "Label",
+    "LabelSet",
+    "Origin",
+    "Outcome",
+    "Preference",
+    "PrefillOutcome",
+    "Prompt",
+    "Question",
+    "Ranking",
+    "Rating",
+    "Reaction",
+    "ReactionKind",
+    "Report",
+    "Response",
+    "Rewrite",
+    "Skip",
+    "SpanCritique",
+    "Task",
+]

@@ -1,0 +1,11 @@
+"""Every page, one file a subject."""
+
+from frontend.urls import accounts, data, home, label, training
+
+urlpatterns = [
+    *home.urlpatterns,
+    *accounts.urlpatterns,
+    *label.urlpatterns,
+    *data.urlpatterns,
+    *training.urlpatterns,
+]

@@ -1,0 +1,77 @@
+"""Errors that people and programs can act on: a stable code, a message, data. One handler renders them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class RedpenError(Exception):
+    """Something was asked that cannot be done. `code` is for programs, the message for people, `data` for both.
+
+    `problems` holds one `{"pointer": "/json/pointer", "message": ..., "code": ...}` for each field that was refused.
+    """
+
+    code = "refused"
+    status = 422
+    title = "This was refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        problems: list[dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        if code:
+            self.code = code
+        self.data = dict(data or {})
+        self.problems = problems or []
+
+    def as_problem(self) -> dict[str, Any]:
+        """The body of `application/problem+json` (RFC 9457) with our `code`."""
+        body: dict[str, Any] = {"title": self.title, "status": self.status, "code": self.code, "detail": self.message}
+        if self.data:
+            body["data"] = self.data
+        if self.problems:
+            body["problems"] = self.problems
+        return body
+
+
+class NotReadable(RedpenError):
+    code, status, title = "request.not_readable", 400, "This could not be read"
+
+
+class NotSignedIn(RedpenError):
+    code, status, title = "auth.not_signed_in", 401, "Sign in first"
+
+
+class MissingRole(RedpenError):
+    code, status, title = "auth.missing_role", 403, "Your role does not allow this"
+
+
+class NotFound(RedpenError):
+    """Not there, or not yours: alike, so that nobody learns what other projects hold."""
+
+    code, status, title = "not_found", 404, "Not found"
+
+
+class Conflict(RedpenError):
+    code, status, title = "conflict", 409, "This no longer fits"
+
+
+class TooLarge(RedpenError):
+    code, status, title = "request.too_large", 413, "This is too large"
+
+
+class Invalid(RedpenError):
+    """Readable, but refused: see `problems`."""
+
+    code, status, title = "invalid", 422, "This was refused"
+
+
+class Unavailable(RedpenError):
+    code, status, title = "unavailable", 503, "Not available just now"

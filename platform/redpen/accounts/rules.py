@@ -1,0 +1,66 @@
+"""Who may do what in a project. Views and the API ask here and nowhere else.
+
+An action that is not listed is refused to everybody: a new page needs a new line.
+"""
+
+from __future__ import annotations
+
+from django.http import HttpRequest
+
+from redpen.accounts.errors import MissingRole, NotFound, NotSignedIn
+from redpen.accounts.models import Membership, Project, Role, User
+
+A, M, B, D, V = Role.ADMIN, Role.REVIEWER, Role.ANNOTATOR, Role.DEVELOPER, Role.VIEWER
+EVERYONE = frozenset({A, M, B, D, V})
+
+ALLOWED: dict[str, frozenset[str]] = {
+    "project.see": EVERYONE,
+    "project.leave": EVERYONE,
+    "project.change": frozenset({A}),
+    "members.see": EVERYONE,
+    "members.change": frozenset({A}),
+    "audit.see": frozenset({A, M}),
+    "records.see": frozenset({A, M, D, V}),
+    "records.see_own": EVERYONE,
+    "records.import": frozenset({A, D}),
+    "records.export": frozenset({A, M, D}),
+    "label": frozenset({A, M, B}),
+    "campaigns.change": frozenset({A}),
+    "training.see": frozenset({A, M, D, V}),
+    "training.run": frozenset({A}),
+    "models.see": frozenset({A, M, D, V}),
+    "models.score": frozenset({A, M, D}),
+    "api.see": EVERYONE,
+}
+
+
+def role_of(user: User, project: Project) -> str | None:
+    """The user's role in the project, or None for a stranger."""
+    if not user.is_authenticated:
+        return None
+    return Membership.objects.filter(project=project, user=user).values_list("role", flat=True).first()
+
+
+def may(role: str | None, action: str) -> bool:
+    """Whether somebody with `role` may do `action`; raises KeyError for an action nobody has listed."""
+    return role in ALLOWED[action]
+
+
+def open_project(request: HttpRequest, slug: str, action: str) -> Project:
+    """The project at `slug` for someone who may do `action` there.
+
+    Sets `request.project` and `request.role`. Raises NotSignedIn (401: pages send to the sign-in page), NotFound (404) to strangers, MissingRole (403).
+    """
+    if not request.user.is_authenticated:
+        raise NotSignedIn("Sign in to see this page.")
+    membership = Membership.objects.select_related("project").filter(project__slug=slug, user=request.user).first()
+    if membership is None:
+        raise NotFound("There is no such project, or you are not a member of it. Ask its admin for an invitation link.")
+    if not may(membership.role, action):
+        allowed = ", ".join(sorted(ALLOWED[action]))
+        raise MissingRole(
+            f"You are {membership.get_role_display().lower()} here; this takes one of: {allowed}. Ask an admin of the project.",
+            data={"action": action, "role": membership.role},
+        )
+    request.project, request.role = membership.project, membership.role  # type: ignore[attr-defined]
+    return membership.project
