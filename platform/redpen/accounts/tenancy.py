@@ -30,14 +30,12 @@ class SameProject(BaseConstraint):
         )
 
     def constraint_sql(self, model: type[Model], schema_editor: Any) -> None:
-        # Not inside CREATE TABLE: the target may be made later in the same migration.
-        schema_editor.deferred_sql.append(self.create_sql(model, schema_editor))
+        self.create_sql(model, schema_editor)
 
-    def create_sql(self, model: type[Model], schema_editor: Any) -> Statement:
-        return Statement(
-            self._sql(model, schema_editor).replace("%", "%%"),
-            table=Table(model._meta.db_table, schema_editor.quote_name),
-        )
+    def create_sql(self, model: type[Model], schema_editor: Any) -> None:
+        # At the migration's end: the target table, or its unique constraint, may be made later in the same migration.
+        table = Table(model._meta.db_table, schema_editor.quote_name)
+        schema_editor.deferred_sql.append(Statement(self._sql(model, schema_editor), table=table))
 
     def remove_sql(self, model: type[Model], schema_editor: Any) -> str:
         quote = schema_editor.quote_name
