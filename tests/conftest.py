@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+
 from redpen.services import process
 from redpen.services.postgres import Postgres
 from redpen.services.redis import Redis
+from tests.cast import cast  # noqa: F401 - a fixture for all
 
 
 @pytest.fixture(scope="session")
