@@ -52,12 +52,18 @@ TOPICS = (
             "My {p} says that it is thirsty. What should I do?",
             "The water light of my {p} is on. How do I fill it up?",
         ),
-        ("The tank of your {p} holds {v}.", "Your {p} takes {v} of water.", "There is room for {v} of water in the {p}."),
+        (
+            "The tank of your {p} holds {v}.",
+            "Your {p} takes {v} of water.",
+            "There is room for {v} of water in the {p}.",
+        ),
         _pool("litres", 1.5, 2, 3, 4.5, 6, 8),
         (
             _step("open the flap on the left", "lift the small flap on the left side"),
             _step(
-                "pour in fresh water up to the {s}", "add fresh water until it reaches the {s}", pool=("blue line", "white line", "red line")
+                "pour in fresh water up to the {s}",
+                "add fresh water until it reaches the {s}",
+                pool=("blue line", "white line", "red line"),
             ),
             _step("close the flap until it clicks", "press the flap down until you hear a click"),
         ),
@@ -78,7 +84,11 @@ TOPICS = (
         ),
         _pool("hours", 10, 11, 12, 13, 14, 16),
         (
-            _step("turn the lamp wheel to the {s}", "set the lamp wheel to the {s}", pool=("sun sign", "leaf sign", "clock sign")),
+            _step(
+                "turn the lamp wheel to the {s}",
+                "set the lamp wheel to the {s}",
+                pool=("sun sign", "leaf sign", "clock sign"),
+            ),
             _step("choose a start time in the app", "pick the hour at which it starts in the app"),
             _step("press the lamp wheel once to save", "save it with one press on the lamp wheel"),
         ),
@@ -125,8 +135,13 @@ TOPICS = (
         ),
         _pool("drops", 5, 8, 10, 15, 20, 25),
         (
-            _step("shake the bottle for {s}", "give the bottle a good shake for {s}", pool=_pool("seconds", 5, 10, 15, 30)),
-            _step("add the drops to the water and not to the roots", "let the drops fall into the water and not on the roots"),
+            _step(
+                "shake the bottle for {s}", "give the bottle a good shake for {s}", pool=_pool("seconds", 5, 10, 15, 30)
+            ),
+            _step(
+                "add the drops to the water and not to the roots",
+                "let the drops fall into the water and not on the roots",
+            ),
             _step("run the pump once to mix it", "start the pump once so that it mixes"),
         ),
     ),
@@ -146,7 +161,11 @@ TOPICS = (
         ),
         _pool("metres", 4, 6, 8, 10, 12, 15),
         (
-            _step("hold the power button for {s}", "keep the power button pressed for {s}", pool=_pool("seconds", 3, 5, 8, 12)),
+            _step(
+                "hold the power button for {s}",
+                "keep the power button pressed for {s}",
+                pool=_pool("seconds", 3, 5, 8, 12),
+            ),
             _step("choose your network in the app", "pick the name of your network in the app"),
             _step("wait until the ring turns blue", "wait for the ring to turn blue"),
         ),
@@ -168,7 +187,11 @@ TOPICS = (
         _pool("minutes", 2, 3, 4, 6, 9, 12),
         (
             _step("pull the plug", "take the plug out of the wall"),
-            _step("hold both buttons for {s} while you plug it in", "plug it in while you hold both buttons for {s}", pool=_pool("seconds", 6, 10, 15, 20)),
+            _step(
+                "hold both buttons for {s} while you plug it in",
+                "plug it in while you hold both buttons for {s}",
+                pool=_pool("seconds", 6, 10, 15, 20),
+            ),
             _step("let go when the lamp blinks twice", "release them when you see the lamp blink twice"),
         ),
     ),
@@ -189,7 +212,11 @@ TOPICS = (
         _pool("days", 14, 20, 30, 45, 60, 90),
         (
             _step("ask for a return label in the app", "order a return label in the app"),
-            _step("empty the tank and let it dry for {s}", "pour out the tank and leave it to dry for {s}", pool=_pool("hours", 2, 6, 12, 24)),
+            _step(
+                "empty the tank and let it dry for {s}",
+                "pour out the tank and leave it to dry for {s}",
+                pool=_pool("hours", 2, 6, 12, 24),
+            ),
             _step("bring the box to any post office", "hand in the box at a post office"),
         ),
     ),
@@ -210,7 +237,11 @@ TOPICS = (
         _pool("months", 12, 18, 24, 30, 36, 48),
         (
             _step("take a photo of the fault", "make a photo that shows the fault"),
-            _step("copy the number from the {s}", "write down the number on the {s}", pool=("silver sticker", "inner lid", "base plate")),
+            _step(
+                "copy the number from the {s}",
+                "write down the number on the {s}",
+                pool=("silver sticker", "inner lid", "base plate"),
+            ),
             _step("send both to the repair desk", "mail both of them to the repair desk"),
         ),
     ),
@@ -231,7 +262,11 @@ TOPICS = (
         _pool("working days", 2, 3, 4, 5, 7, 9),
         (
             _step("open your order in the app", "go to your order in the app"),
-            _step("tap the {s} to see where it is", "touch the {s} and you will see where it is", pool=("truck", "map", "parcel")),
+            _step(
+                "tap the {s} to see where it is",
+                "touch the {s} and you will see where it is",
+                pool=("truck", "map", "parcel"),
+            ),
             _step("choose another day if you are not at home", "pick a new day if nobody is at home"),
         ),
     ),
@@ -253,7 +288,11 @@ TOPICS = (
         (
             _step("check that it stands level", "make sure that it stands level"),
             _step("take out the pump wheel and brush it", "remove the pump wheel and clean it with a brush"),
-            _step("let the pump run for {s} to push out the air", "run the pump for {s} so that the air gets out", pool=_pool("minutes", 1, 2, 5, 10)),
+            _step(
+                "let the pump run for {s} to push out the air",
+                "run the pump for {s} so that the air gets out",
+                pool=_pool("minutes", 1, 2, 5, 10),
+            ),
         ),
     ),
     Topic(
@@ -273,7 +312,11 @@ TOPICS = (
         _pool("months", 1, 2, 3, 4, 5, 6),
         (
             _step("take out the plants and the pods", "lift out the pods with the plants"),
-            _step("fill it with warm water and {s} of vinegar", "pour in warm water with {s} of vinegar", pool=_pool("spoons", 2, 3, 4, 6)),
+            _step(
+                "fill it with warm water and {s} of vinegar",
+                "pour in warm water with {s} of vinegar",
+                pool=_pool("spoons", 2, 3, 4, 6),
+            ),
             _step("let it stand for one hour", "leave it alone for one hour"),
             _step("rinse it twice with clear water", "wash it out twice with clear water"),
         ),
@@ -294,7 +337,11 @@ TOPICS = (
         ),
         _pool("pods", 3, 4, 6, 9, 12, 18),
         (
-            _step("soak each pod in water for {s}", "leave each pod in water for {s}", pool=_pool("minutes", 5, 10, 20, 30)),
+            _step(
+                "soak each pod in water for {s}",
+                "leave each pod in water for {s}",
+                pool=_pool("minutes", 5, 10, 20, 30),
+            ),
             _step("press the pods gently into the rings", "push each pod gently into its ring"),
             _step("cover them with the clear domes", "put the clear domes over them"),
         ),
@@ -358,7 +405,11 @@ TOPICS = (
         _pool("euros", 6, 8, 9, 12, 15, 19),
         (
             _step("open the page Plans in the app", "go to the page Plans in the app"),
-            _step("tap Pause or Stop before the {s} of the month", "choose Pause or Stop before the {s} of the month", pool=("5th", "10th", "20th", "25th")),
+            _step(
+                "tap Pause or Stop before the {s} of the month",
+                "choose Pause or Stop before the {s} of the month",
+                pool=("5th", "10th", "20th", "25th"),
+            ),
             _step("confirm it in the email that we send you", "say yes in the email that you get from us"),
         ),
     ),
@@ -379,7 +430,11 @@ TOPICS = (
         _pool("months", 6, 8, 10, 14, 16, 20),
         (
             _step("slide the cover off the sensor", "push the cover of the sensor aside"),
-            _step("put in a new battery with the plus sign {s}", "insert a new battery with the plus sign {s}", pool=("up", "down", "left")),
+            _step(
+                "put in a new battery with the plus sign {s}",
+                "insert a new battery with the plus sign {s}",
+                pool=("up", "down", "left"),
+            ),
             _step("press the sensor until it beeps", "keep pressing the sensor until it beeps"),
         ),
     ),
