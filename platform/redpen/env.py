@@ -105,7 +105,7 @@ def explain(error: ValidationError) -> str:
         reason = problem["msg"].removeprefix("Value error, ")
         about = Environment.model_fields[name].description if name in Environment.model_fields else ""
         lines.append(f"  {name}={given}: {reason}. It says: {about}.")
-    lines.append("Change or unset them in the environment. docs/architecture.md lists all settings with their defaults.")
+    lines.append("Change or unset them in the environment. docs/architecture.md lists all settings.")
     return "\n".join(lines) + "\n"
 
 

@@ -1,6 +1,7 @@
 """Django's settings. What differs between machines comes from redpen.env; everything else is here."""
 
 import dj_database_url
+
 from redpen import env as environment
 from redpen.services import addresses
 

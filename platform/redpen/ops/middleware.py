@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
+
 from redpen.ops.logs import request_id
 
 log = logging.getLogger("redpen.request")

@@ -1,4 +1,4 @@
-"""Static files under names that carry a hash of their content, so that browsers keep them for ever and releases never mix."""
+"""Static files under names that carry a hash of their content, so that releases never mix."""
 
 from whitenoise.storage import CompressedManifestStaticFilesStorage
 

