@@ -1,7 +1,7 @@
 """The small cast that all tests know.
 
 Ada is admin, Mia reviews, Ben annotates, Dev develops, Vic views: all members of "Lantern". Zoe is a stranger, the
-admin of "Quarry", a project of her own. `cast` is a fixture; `make_cast()` is for tests that make their own transactions.
+admin of "Quarry", a project of her own. `cast` is a fixture; `make_cast()` is for tests with their own transactions.
 """
 
 from __future__ import annotations
