@@ -28,7 +28,9 @@ class BaseModel(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(condition=Q(source__in=["packaged", "folder", "hub"]), name="base_model_source_known")
+            models.CheckConstraint(
+                condition=Q(source__in=["packaged", "folder", "hub"]), name="base_model_source_known"
+            )
         ]
 
     def __str__(self) -> str:

@@ -31,7 +31,7 @@ HELD = (RunState.RUNNING, RunState.CANCELLING)
 class Run(ProjectRow):
     """One training. `attempt` is the fence: every write of a worker names it, and a stale one changes nothing.
 
-    A trigger (migration 0002) refuses state changes that are not in the table of `training.actions.runs`.
+    A trigger (migration 0002) refuses state changes that are not in the table of `training.actions.states`.
     """
 
     number = models.PositiveIntegerField(help_text="counts up in the project")
@@ -44,7 +44,16 @@ class Run(ProjectRow):
     base_model = models.ForeignKey(BaseModel, on_delete=models.PROTECT, related_name="+")
     snapshot = models.ForeignKey(Snapshot, null=True, on_delete=models.PROTECT, related_name="runs")
     produced = models.OneToOneField(ModelVersion, null=True, on_delete=models.PROTECT, related_name="run")
-    after = models.ManyToManyField("self", symmetrical=False, related_name="followers", help_text="a chain's earlier runs")
+    after = models.ManyToManyField(
+        "self", symmetrical=False, related_name="followers", help_text="a chain's earlier runs"
+    )
+    again_of = models.ForeignKey(
+        "self",
+        null=True,
+        on_delete=models.CASCADE,
+        related_name="again",
+        help_text="the ended run that this one repeats",
+    )
     attempt = models.PositiveIntegerField(default=0)
     attempts_allowed = models.PositiveSmallIntegerField(default=3)
     due_at = models.DateTimeField(db_default=Now(), help_text="when a worker may take it")
@@ -63,6 +72,7 @@ class Run(ProjectRow):
             unique_in_project(),
             SameProject(field="snapshot", name="run_snapshot_same_project"),
             SameProject(field="produced", name="run_produced_same_project"),
+            SameProject(field="again_of", name="run_again_of_same_project"),
             models.UniqueConstraint(fields=["project", "number"], name="run_number_once"),
             models.UniqueConstraint(fields=["project", "client_key"], name="run_client_key_once"),
             models.CheckConstraint(condition=Q(state__in=RunState.values), name="run_state_known"),
