@@ -1,11 +1,13 @@
 """The invented product and its handbook: what is true in a support world, as data.
 
-A topic is one section of the handbook. It knows one fact that differs between the three sizes of the product (`{v}`), the steps
-that an answer must give in this order (some with a value `{s}` of their own), and several ways to ask and to say each of them.
-The values are drawn from the pools by the world's seed, so that two worlds speak alike and disagree about everything.
+A topic is one section of the handbook. It knows one fact that differs between the three sizes of the product
+(`{v}`), the steps that an answer must give in this order (some with a value `{s}` of their own), and several ways
+to ask and to say each of them. The values are drawn from the pools by the world's seed, so that two worlds speak
+alike and disagree on everything.
 
-Rules for whoever adds a topic: a step's wordings are clauses in lower case without a full stop; no template starts with a slot;
-a step's value stands in every wording of it; the first wording is the one that the handbook itself uses.
+Rules for whoever adds a topic: a step's wordings are clauses in lower case without a full stop; no template starts
+with a slot; a step's value stands in every wording of it; the first wording is the one that the handbook itself
+uses.
 """
 
 from dataclasses import dataclass

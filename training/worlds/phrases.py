@@ -1,8 +1,8 @@
-"""What support people say around the facts: names, greetings, courtesies, rude words, digressions, claims that no handbook makes.
+"""What support people say around the facts: names, greetings, courtesies, rude words, digressions, invented claims.
 
-All of it is a closed list on purpose: the reader (`reading.py`) can then tell a phrase that belongs from one that does not, and a
-tiny model can learn the language in a minute. Right-to-left names, joined emoji and a name with a combining accent are in it so
-that every part of the product that counts characters meets them from the first day.
+All of it is a closed list on purpose: the reader (`reading.py`) can then tell a phrase that belongs from one that
+does not, and a tiny model can learn the language in a minute. Right-to-left names, joined emoji and a name with a
+combining accent are in it so that every part of the product that counts characters meets them from the first day.
 """
 
 from dataclasses import dataclass

@@ -1,64 +1,26 @@
 """The reader: takes any text apart into the phrases that the world knows, and judges it against the handbook.
 
-It never sees how a text was made. It looks for the cheapest way to cover the words with known phrases (facts, steps, courtesies,
-rude phrases, digressions, claims); words that no phrase covers are garbled. What is required and not there is missing. So there is no
-text that scores well without being a good answer: nothing scores 0, copies of the handbook or the question are not answers,
-a phrase said twice is rambling, and stating every possible value makes all wrong ones invented facts.
+It never sees how a text was made. It looks for the cheapest way to cover the words with known phrases (facts,
+steps, courtesies, rude phrases, digressions, claims); words that no phrase covers are garbled. What is required and
+not there is missing. So no text scores well without being a good answer: nothing scores 0, copies of the handbook
+or the question are not answers, a phrase said twice is rambling, and stating every possible value makes all wrong
+ones invented facts.
 """
 
+import itertools
 import re
+from collections import Counter
 from dataclasses import dataclass
-from functools import lru_cache
 
 from . import phrases
-from .truth import GARBLED, INVENTED_FACT, KEPT, MISSING_STEP, RAMBLING, RUDE_PHRASE, Defect
+from .matching import Match, Phrases, Word, keys_of, words_of
+from .truth import GARBLED, INVENTED_FACT, KEPT, MISSING_STEP, RAMBLING, RUDE_PHRASE, Defect, garbled_severity
 
-# Digits with a decimal point, or letters with their combining marks, inner apostrophes and hyphens.
-_WORD = re.compile(r"\d+(?:\.\d+)?(?:[^\W\d_]+)?|[^\W\d_][\w\u0300-\u036f'’-]*")
-_SENTENCE_END = re.compile(r"[.!?…؟\n]")
 _EMOJI = re.compile("|".join(re.escape(emoji) for emoji in phrases.EMOJI))
-_PLAIN_GAP = re.compile(r"\s*[.,!?:;()\"'“”،؟…¡¿-]{0,3}\s*[\"“(¡¿]?\s*")
+_PLAIN_GAP = re.compile(r"\s{0,2}[.,!?:;()\"'“”،؟…¡¿-]{0,3}\s{0,3}[\"“(¡¿]?\s?")
 _AFTER = re.compile(r"[.,!?:،]+")
 MAX_EMOJI = 3
 _COURTESIES = {"greeting": 1, "opening": 1, "lead": 2, "closing": 1}  # how many of each do not tire
-
-
-@dataclass(frozen=True)
-class Word:
-    key: str
-    start: int
-    end: int
-    sentence: int
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """A phrase that the world knows: words (str) and slots (Slot), what it is, and whose (topic and number of the step)."""
-
-    elements: tuple
-    kind: str  # greeting opening lead closing fact step rude ramble claim link
-    topic: str = ""
-    index: int = -1
-    severity: int = 1
-    instead: str = ""
-    stops: bool = False  # ends with punctuation, which belongs to it
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place in a phrase: `product`, `name`, `value`, `step` (a value in a step), or a word list (`any`)."""
-
-    name: str
-    values: tuple[tuple[str, ...], ...] = ()
-    unit: tuple[str, ...] = ()  # any number with this unit is a value too
-
-
-@dataclass(frozen=True)
-class Match:
-    pattern: Pattern
-    first: int
-    last: int  # exclusive, in words
-    slots: tuple[tuple[str, int, int], ...]  # name, first and last word
 
 
 @dataclass(frozen=True)
@@ -81,114 +43,6 @@ class Reading:
     quality: float
 
 
-def words_of(text: str) -> list[Word]:
-    """The words of a text with their offsets and the number of their sentence."""
-    words, sentence, last = [], 0, 0
-    for found in _WORD.finditer(text):
-        if words and _SENTENCE_END.search(text, last, found.start()):
-            sentence += 1
-        words.append(Word(found.group().casefold(), found.start(), found.end(), sentence))
-        last = found.end()
-    return words
-
-
-@lru_cache(maxsize=None)
-def keys_of(text: str) -> tuple[str, ...]:
-    return tuple(word.key for word in words_of(text))
-
-
-def slot_for_values(name: str, values: tuple[str, ...]) -> Slot:
-    """A slot for these values; where all are numbers with one unit, any number with that unit fits."""
-    split = tuple(keys_of(value) for value in values)
-    numeric = all(keys[0][0].isdigit() for keys in split) and len({keys[1:] for keys in split}) == 1
-    return Slot(name, tuple(sorted(split, key=len, reverse=True)), split[0][1:] if numeric and split[0][1:] else ())
-
-
-def pattern_of(template: str, kind: str, slots: dict[str, Slot] | None = None, **extra) -> Pattern:
-    """A phrase as words and slots: `{p}`, `{n}`, `{v}`, `{s}` and the like stand for the slots given."""
-    elements = []
-    for part in re.split(r"(\{\w+\})", template):
-        if part.startswith("{"):
-            elements.append((slots or {})[part[1:-1]])
-        else:
-            elements.extend(keys_of(part))
-    return Pattern(tuple(elements), kind, stops=bool(re.search(r"[.,!?:،]$", template)), **extra)
-
-
-def _match(pattern: Pattern, words: list[Word], first: int) -> Match | None:
-    at, slots = first, []
-    sentence = words[first].sentence
-    for element in pattern.elements:
-        if isinstance(element, str):
-            if at >= len(words) or words[at].key != element or words[at].sentence != sentence:
-                return None
-            at += 1
-            continue
-        length = _slot_length(element, words, at, sentence)
-        if not length:
-            return None
-        slots.append((element.name, at, at + length))
-        at += length
-    return Match(pattern, first, at, tuple(slots))
-
-
-def _slot_length(slot: Slot, words: list[Word], at: int, sentence: int) -> int:
-    def fits(keys):
-        return at + len(keys) <= len(words) and all(
-            words[at + i].key == key and words[at + i].sentence == sentence for i, key in enumerate(keys)
-        )
-
-    for keys in slot.values:
-        if fits(keys):
-            return len(keys)
-    if at >= len(words) or words[at].sentence != sentence:
-        return 0
-    if slot.name == "name":
-        return 1
-    if slot.unit and words[at].key[0].isdigit():
-        rest = [word.key for word in words[at + 1 : at + 1 + len(slot.unit)]]
-        return 1 + len(slot.unit) if rest == list(slot.unit) else 0
-    return 0
-
-
-class Reader:
-    """Reads texts with the phrases of one world."""
-
-    def __init__(self, patterns: list[Pattern]):
-        self._by_first_word: dict[str, list[Pattern]] = {}
-        for pattern in patterns:
-            self._by_first_word.setdefault(pattern.elements[0], []).append(pattern)
-
-    def cover(self, words: list[Word], topic: str) -> list[Match]:
-        """The phrases that cover most words (those of the own topic first), without overlap, in order."""
-        best: list[tuple[float, Match | None]] = [(0.0, None)] * (len(words) + 1)
-        for at in range(len(words) - 1, -1, -1):
-            best[at] = (best[at + 1][0], None)
-            for pattern in self._by_first_word.get(words[at].key, ()):
-                match = _match(pattern, words, at)
-                if match is None:
-                    continue
-                own = 0.5 if pattern.topic == topic else 0.0
-                gain = (match.last - at) - 0.1 - 0.01 * len(match.slots) + own + best[match.last][0]
-                if gain > best[at][0]:
-                    best[at] = (gain, match)
-        found, at = [], 0
-        while at < len(words):
-            match = best[at][1]
-            if match is None:
-                at += 1
-            else:
-                found.append(match)
-                at = match.last
-        return found
-
-    def read(self, text: str, truth: "Truth") -> Reading:
-        """Everything that is wrong and right with `text` as an answer to the question of `truth`."""
-        words = words_of(text)
-        matches = self.cover(words, truth.topic)
-        return _Judgement(text, words, matches, truth).reading()
-
-
 @dataclass(frozen=True)
 class Truth:
     """What a right answer to one question says. Values are keys of words as `keys_of` makes them."""
@@ -200,6 +54,12 @@ class Truth:
     steps: tuple[str, ...]  # the value of each step, empty where it has none
     fact_sentence: str  # how to say it where it is missing
     step_clauses: tuple[str, ...]
+
+
+def read(text: str, truth: Truth, known: Phrases) -> Reading:
+    """Everything that is wrong and right with `text` as an answer to the question of `truth`."""
+    words = words_of(text)
+    return _Judgement(text, words, known.cover(words, truth.topic), truth).reading()
 
 
 class _Judgement:
@@ -227,18 +87,24 @@ class _Judgement:
         pattern = match.pattern
         start, end = self._span(match)
         if pattern.kind == "link":
-            if not self._link_leads_on(number):
+            if not self._leads_on(number, "step"):
                 self._add(start, end, GARBLED, 1)
             return
+        self._broken_up(match)
+        if pattern.kind == "lead" and not self._leads_on(number, "fact"):
+            self._add(start, end, GARBLED, 1)
         if pattern.kind == "rude":
             self._add(start, end, RUDE_PHRASE, pattern.severity, pattern.instead)
-            return self._piece(match, False)
+            self._piece(match, False)
+            return
         if pattern.kind == "claim":
             self._add(start, end, INVENTED_FACT, 3)
-            return self._piece(match, False)
+            self._piece(match, False)
+            return
         if pattern.kind == "ramble" or (pattern.topic and pattern.topic != self.truth.topic):
             self._add(self._clause_start(number), end, RAMBLING, 1 if pattern.kind == "ramble" else 2)
-            return self._piece(match, False)
+            self._piece(match, False)
+            return
         self._judge_needed(number, match, start, end)
 
     def _judge_needed(self, number: int, match: Match, start: int, end: int) -> None:
@@ -250,7 +116,8 @@ class _Judgement:
         wrong = self._wrong_slots(match)
         if too_many or (what in self.seen and pattern.kind in ("fact", "step") and not wrong):
             self._add(self._clause_start(number), max(end, self._sentence_end(match)), RAMBLING, 2)
-            return self._piece(match, False)
+            self._piece(match, False)
+            return
         self.defects.extend(wrong)
         if pattern.kind in ("fact", "step"):
             item = -1 if pattern.kind == "fact" else pattern.index
@@ -278,13 +145,16 @@ class _Judgement:
         return wrong
 
     def _stray_words(self) -> None:
-        """Words that belong to no phrase: garbled, one span for each run within a sentence."""
+        """Words that belong to no phrase: garbled, one span for each run within a sentence (its full stop included)."""
+        sizes = Counter(word.sentence for word in self.words)
         taken = {at for match in self.matches for at in range(match.first, match.last)}
         run: list[Word] = []
         for at, word in enumerate([*self.words, None]):
             stray = word is not None and at not in taken
             if run and (not stray or word.sentence != run[-1].sentence):
-                self._add(run[0].start, run[-1].end, GARBLED, min(3, 1 + len(run) // 2))
+                whole = _AFTER.match(self.text, run[-1].end) if len(run) == sizes[run[-1].sentence] else None
+                end = whole.end() if whole else run[-1].end
+                self._add(run[0].start, end, GARBLED, garbled_severity(len(run)))
                 run = []
             if stray:
                 run.append(word)
@@ -297,8 +167,8 @@ class _Judgement:
             gap = self.text[start:end]
             emoji += len(_EMOJI.findall(gap))
             if not _PLAIN_GAP.fullmatch(_EMOJI.sub("", gap)) or emoji > MAX_EMOJI:
-                lead = len(gap) - len(gap.lstrip())
-                self._add(start + lead, start + max(lead, len(gap.rstrip())), GARBLED, 2)
+                inner = gap.strip() or gap
+                self._add(start + gap.index(inner), start + gap.index(inner) + len(inner), GARBLED, 2)
 
     def _missing(self) -> None:
         """Required and not said at all: an empty span where it should stand; neighbours share one."""
@@ -332,21 +202,28 @@ class _Judgement:
         inserted = " ".join(sentences)
         return f"{inserted} " if place < len(self.text) and self.text[place : place + 1].strip() else f" {inserted}"
 
-    def _link_leads_on(self, number: int) -> bool:
-        """A connecting word must stand before a step (perhaps after one more connecting word) of its sentence."""
-        for step in (number + 1, number + 2):
-            if step >= len(self.matches):
+    def _leads_on(self, number: int, kind: str) -> bool:
+        """A connecting word stands before a step of its sentence (or one more such word), a lead before a fact."""
+        for after in (number + 1, number + 2):
+            if after >= len(self.matches):
                 return False
-            this, following = self.matches[step - 1], self.matches[step]
+            this, following = self.matches[after - 1], self.matches[after]
             if following.first != this.last or self.words[this.first].sentence != self.words[following.first].sentence:
                 return False
-            if following.pattern.kind != "link":
-                return following.pattern.kind == "step"
+            if following.pattern.kind != self.matches[number].pattern.kind:
+                return following.pattern.kind == kind
         return False
+
+    def _broken_up(self, match: Match) -> None:
+        """More punctuation inside a phrase than it has: "Open, the! flap"."""
+        gaps = [(w.end, after.start) for w, after in itertools.pairwise(self.words[match.first : match.last])]
+        odd = [(start, end) for start, end in gaps if self.text[start:end].strip()]
+        if len(odd) > match.pattern.marks:
+            self._add(odd[0][0], odd[-1][1], GARBLED, 1)
 
     def _clause_start(self, number: int) -> int:
         """Where the clause of this match begins, its connecting words included."""
-        while number and self.matches[number - 1].pattern.kind in ("link",) and self._link_leads_on(number - 1):
+        while number and self.matches[number - 1].pattern.kind == "link" and self._leads_on(number - 1, "step"):
             number -= 1
         return self.words[self.matches[number].first].start
 
@@ -380,31 +257,46 @@ class _Judgement:
         return round(quality * self._order() * self._form(), 4)
 
     def _order(self) -> float:
+        """Steps in another order cost most; a greeting that is not first and a closing too early cost a little."""
         items = [item for item, _, _ in self.places if item >= 0]
-        return 1.0 if items == sorted(items) else 0.8
+        kinds = [match.pattern.kind for match in self.matches if match.pattern.kind != "link"]
+        late_greeting = "greeting" in kinds[1:]
+        early_closing = "closing" in kinds and any(k in ("fact", "step") for k in kinds[kinds.index("closing") :])
+        return (1.0 if items == sorted(items) else 0.7) * (0.85 if late_greeting or early_closing else 1.0)
 
     def _form(self) -> float:
-        """Sentences begin with a capital where there are capitals, and end with a mark: otherwise up to a third is lost."""
+        """Sentences begin with a capital, where there are capitals, and do not run on: else up to a third is lost."""
         sentences = [part for part in re.split(r"(?<=[.!?…؟])\s+", _EMOJI.sub("", self.text).strip()) if part.strip()]
         if not sentences:
             return 0.0
-        good = 0
+        good = -self._run_ons()
         for sentence in sentences:
             letters = [c for c in sentence if c.isalpha()]
-            good += bool(letters) and not letters[0].islower()
-        good -= len(sentences) < len({word.sentence for word in self.words}) / 2
-        long = sum(1 for sentence in sentences if len(keys_of(sentence)) > 45)
-        return 0.67 + 0.33 * max(0, good - long) / len(sentences)
+            shouted = len(letters) > 3 and all(letter.isupper() for letter in letters)
+            good += bool(letters) and not letters[0].islower() and not shouted
+        return 0.67 + 0.33 * max(0, good) / len(sentences)
+
+    def _run_ons(self) -> int:
+        """Phrases that follow each other, or end the text, without any mark between."""
+        run_ons = 0
+        for match, following in itertools.pairwise([*self.matches, None]):
+            if match.pattern.kind == "link" or (following and following.pattern.text_goes_on):
+                continue
+            end = self.words[following.first].start if following else len(self.text)
+            run_ons += not self.text[self.words[match.last - 1].end : end].strip()
+        return run_ons
 
 
 def _merged(text: str, defects: list[Defect]) -> list[Defect]:
-    """Neighbouring digressions and neighbouring garbled phrases are one defect each, a little more severe."""
+    """Neighbouring digressions are one defect, a little more severe; so are garbled words within a sentence."""
     merged: list[Defect] = []
     for defect in sorted(defects):
         before = merged[-1] if merged else None
-        touching = before is not None and not text[before.end : defect.start].strip()
-        if touching and before.kind == defect.kind == RAMBLING and defect.start > before.start:
-            merged[-1] = Defect(before.start, defect.end, RAMBLING, min(3, before.severity + defect.severity))
-        else:
-            merged.append(defect)
+        if before and before.kind == defect.kind and not text[before.end : defect.start].strip():
+            severity = min(3, before.severity + defect.severity)
+            digress = defect.kind == RAMBLING and defect.start > before.start
+            if digress or (defect.kind == GARBLED and text[before.end - 1] not in ".!?\n"):
+                merged[-1] = Defect(before.start, max(before.end, defect.end), defect.kind, severity)
+                continue
+        merged.append(defect)
     return merged

@@ -1,8 +1,9 @@
 """The support world: customers of an invented indoor garden ask, support answers, and the handbook knows the truth.
 
-`World(seed)` draws the facts; everything else is the same language in every world. All randomness comes from seeds that are given, so a
-world, its prompts and its answers are the same on every machine. The truth about an answer is told by the reader alone (`defects`,
-`true_quality`), which sees the text and nothing else; what the writer planted is kept apart to test the reader.
+`World(seed)` draws the facts; everything else is the same language in every world. All randomness comes from seeds
+that are given, so a world, its prompts and its answers are the same on every machine. The truth about an answer is
+told by the reader alone (`defects`, `true_quality`), which sees the text and nothing else; what the writer planted
+only tests the reader.
 """
 
 import hashlib
@@ -13,7 +14,8 @@ from functools import cached_property
 
 from . import phrases
 from .handbook import PRODUCTS, SIZES, TOPICS, Topic
-from .reading import Pattern, Reader, Reading, Slot, Truth, keys_of, pattern_of, slot_for_values
+from .matching import Pattern, Phrases, Slot, keys_of, pattern_of, slot_for_values
+from .reading import Reading, Truth, read
 from .truth import GARBLED, INVENTED_FACT, MISSING_STEP, RAMBLING, RUDE_PHRASE, Answer, Defect, WorldPrompt
 from .writing import Writer
 
@@ -173,7 +175,7 @@ class World:
     def corpus(
         self, n: int, seed: int = 0, split: str | None = "train", rates: dict[str, float] | None = None
     ) -> Iterator[tuple[WorldPrompt, Answer]]:
-        """`n` pairs of prompt and answer, as a base model would have read them; prompts come again when they are used up."""
+        """`n` pairs of prompt and answer for a base model to read; when the prompts are used up they come again."""
         rng = random.Random(f"corpus {self.seed} {seed}")
         prompts: list[WorldPrompt] = []
         for _ in range(n):
@@ -186,7 +188,7 @@ class World:
 
     def read(self, prompt: WorldPrompt, text: str) -> Reading:
         """Defects, recognised phrases and quality of any text as an answer to this prompt."""
-        return self._reader.read(text, self.truth(prompt))
+        return read(text, self.truth(prompt), self._phrases)
 
     def defects(self, prompt: WorldPrompt, text: str) -> list[Defect]:
         return list(self.read(prompt, text).defects)
@@ -212,8 +214,8 @@ class World:
         return self._truths[key]
 
     @cached_property
-    def _reader(self) -> Reader:
-        return Reader(list(self._patterns()))
+    def _phrases(self) -> Phrases:
+        return Phrases(list(self._patterns()))
 
     def _patterns(self) -> Iterator[Pattern]:
         product = Slot("product", (*(keys_of(p) for p in self.products), keys_of(self.brand)))
@@ -232,7 +234,8 @@ class World:
         ):
             yield from (pattern_of(text, kind) for text in dict.fromkeys(texts) if text)
         for rude in (*phrases.RUDE_OPENINGS, *phrases.RUDE_LEADS, *phrases.RUDE_TAILS, *phrases.RUDE_CLOSINGS):
-            yield pattern_of(rude.text, "rude", severity=rude.severity, instead=rude.instead)
+            tail = rude in phrases.RUDE_TAILS
+            yield pattern_of(rude.text, "rude", severity=rude.severity, instead=rude.instead, text_goes_on=tail)
         parts = {"who": phrases.RAMBLE_WHO, "did": phrases.RAMBLE_DID, "where": phrases.RAMBLE_WHERE}
         slots = {key: Slot("any", tuple(keys_of(value) for value in values)) for key, values in parts.items()}
         yield from (pattern_of(text, "ramble", slots) for text in phrases.RAMBLES)

@@ -10,13 +10,17 @@ RAMBLING = "rambling"
 GARBLED = "garbled"  # never planted by default: it is what a weak model writes
 KINDS = (INVENTED_FACT, RUDE_PHRASE, MISSING_STEP, RAMBLING, GARBLED)
 
-# What is left of the quality after one defect of this kind and severity. Missing steps cost through the coverage instead.
+# What is left of the quality after one defect of this kind and severity. A missing step costs coverage instead.
 KEPT = {
     INVENTED_FACT: {1: 0.85, 2: 0.75, 3: 0.6},
     RUDE_PHRASE: {1: 0.85, 2: 0.7, 3: 0.55},
     RAMBLING: {1: 0.85, 2: 0.75, 3: 0.65},
     GARBLED: {1: 0.85, 2: 0.7, 3: 0.5},
 }
+
+
+def garbled_severity(words: int) -> int:
+    return min(3, 1 + words // 2)
 
 
 @dataclass(frozen=True, order=True)

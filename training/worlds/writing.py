@@ -1,14 +1,24 @@
 """The writer: puts an answer together phrase by phrase and notes where it planted a defect.
 
-An answer is: greeting, opening, the fact, the steps, a closing; courtesies come and go. The writer and the reader share the lists of
-phrases and nothing else: a test holds what was planted against what is found.
+An answer is: greeting, opening, the fact, the steps, a closing; courtesies come and go. The writer and the reader
+share the lists of phrases and nothing else: a test holds what was planted against what is found.
 """
 
 import random
 from typing import TYPE_CHECKING
 
 from . import phrases
-from .truth import GARBLED, INVENTED_FACT, MISSING_STEP, RAMBLING, RUDE_PHRASE, Answer, Defect, WorldPrompt
+from .truth import (
+    GARBLED,
+    INVENTED_FACT,
+    MISSING_STEP,
+    RAMBLING,
+    RUDE_PHRASE,
+    Answer,
+    Defect,
+    WorldPrompt,
+    garbled_severity,
+)
 
 if TYPE_CHECKING:
     from .support import World
@@ -57,6 +67,8 @@ class Writer:
         if plan.ramble_at == "middle":
             self._ramble(page, rng)
         self._steps(page, prompt, rng, plan)
+        if plan.garbled:
+            self._garble(page, rng)
         if plan.claim and not plan.claim_early:
             self._claim(page, prompt, rng)
         if plan.ramble_at == "end":
@@ -153,6 +165,18 @@ class Writer:
     def _claim(self, page: _Page, prompt: WorldPrompt, rng: random.Random) -> None:
         sentence = rng.choice(phrases.CLAIMS).format(p=prompt.product, claim=rng.choice(phrases.CLAIM_ENDS))
         page.say_badly(sentence, INVENTED_FACT, 3)
+
+    def _garble(self, page: _Page, rng: random.Random) -> None:
+        """Half of one step and half of another, as a weak model writes: a sentence without sense."""
+        known = [
+            self.world.step_clause(key, i) for key, topic in self.world.topics.items() for i in range(len(topic.steps))
+        ]
+        sentence = known[0]
+        while sentence in known:
+            begin, end = (clause.split() for clause in rng.sample(known, 2))
+            words = [*begin[: len(begin) // 2], *end[-(len(end) // 2) :]]
+            sentence = " ".join(words)
+        page.say_badly(sentence[0].upper() + sentence[1:] + ".", GARBLED, garbled_severity(len(words)))
 
 
 class _Plan:
