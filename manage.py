@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-# platform/ holds the package `redpen` and has no __init__.py: a package named `platform` would hide the standard library's.
+# platform/ holds the package `redpen` and has no __init__.py: as a package it would hide the standard library's.
 sys.path.insert(0, str(Path(__file__).resolve().parent / "platform"))
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     try:
         from django.core.management import execute_from_command_line
     except ImportError as error:
-        sys.exit(f"{error}. Redpen's packages are not installed for {sys.executable}: run `make` for the ways to start.")
+        sys.exit(f"{error}. {sys.executable} does not have Redpen's packages: run `make` to see the ways to start.")
     execute_from_command_line(sys.argv)
 
 

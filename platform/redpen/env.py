@@ -24,6 +24,8 @@ class Environment(BaseSettings):
     PORT: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="the port that the web server listens on")
     DATABASE_URL: str = Field("", description="a Postgres 18 server; empty: the embedded one")
     REDIS_URL: str = Field("", description="a Redis server; empty: the embedded one")
+    EMAIL_URL: str = Field("", description="smtp://user:password@host:587 or smtps://...:465; empty: no mail is sent")
+    EMAIL_FROM: str = Field("redpen@localhost", description="the sender of mail")
     DATABASE_POOL: int = Field(20, ge=1, description="the most connections that one process holds")
     SECRET_KEY: str = Field("", description="signs sessions; empty: made once and kept in DATA_DIR/secret_key")
     ALLOWED_HOSTS: Annotated[list[str], NoDecode] = Field(
@@ -72,6 +74,13 @@ class Environment(BaseSettings):
             raise ValueError("should look like redis://host:6379/0")
         return value
 
+    @field_validator("EMAIL_URL", mode="after")
+    @classmethod
+    def _smtp(cls, value: str) -> str:
+        if value and not value.startswith(("smtp://", "smtps://")):
+            raise ValueError("should look like smtp://user:password@host:587")
+        return value
+
     @field_validator("MODEL_SERVER_URL", mode="after")
     @classmethod
     def _http(cls, value: str) -> str:
@@ -101,7 +110,11 @@ def explain(error: ValidationError) -> str:
     lines = ["Redpen cannot start with these settings:"]
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else "?"
-        given = "(hidden)" if name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL") else repr(os.environ.get(name))
+        given = (
+            "(hidden)"
+            if name in ("SECRET_KEY", "DATABASE_URL", "REDIS_URL", "EMAIL_URL")
+            else repr(os.environ.get(name))
+        )
         reason = problem["msg"].removeprefix("Value error, ")
         about = Environment.model_fields[name].description if name in Environment.model_fields else ""
         lines.append(f"  {name}={given}: {reason}. It says: {about}.")

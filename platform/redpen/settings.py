@@ -29,16 +29,16 @@ ALLOWED_HOSTS = env.ALLOWED_HOSTS
 INSTALLED_APPS = [
     "redpen.accounts",
     "redpen.services",
-    "redpen.ops",
+    "redpen.ops.apps.OpsConfig",
     "annotation",
     "training",
     "frontend",
-    "django.contrib.admin",
+    "redpen.accounts.support.SupportConfig",  # django.contrib.admin, under our rules
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.staticfiles",
+    "redpen.ops.apps.StaticFiles",
     "django.contrib.postgres",
     "rest_framework",
     "drf_spectacular",
@@ -56,6 +56,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "redpen.accounts.middleware.ErrorsMiddleware",
 ]
 ROOT_URLCONF = "redpen.urls"
 WSGI_APPLICATION = "redpen.wsgi.application"
@@ -96,11 +97,16 @@ AUTH_USER_MODEL = "accounts.User"
 LOGIN_URL = "/sign-in/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/sign-in/"
+PASSWORD_RESET_TIMEOUT = 24 * 3600
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+
+# Mail: only password resets. Without a server an admin or `manage.py reset_link` makes the link.
+vars().update(addresses.mail_settings(env.EMAIL_URL))
+DEFAULT_FROM_EMAIL = env.EMAIL_FROM
 
 # Language and time
 LANGUAGE_CODE = "en-gb"
@@ -137,7 +143,7 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SESSION_COOKIE_NAME = "redpen_session"
 SESSION_COOKIE_HTTPONLY = True
-CSRF_FAILURE_VIEW = "django.views.csrf.csrf_failure"
+CSRF_FAILURE_VIEW = "redpen.accounts.middleware.csrf_failure"
 if env.HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
@@ -151,6 +157,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "redpen.accounts.problems.exception_handler",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Redpen",

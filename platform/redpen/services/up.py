@@ -110,9 +110,8 @@ def fill_demo(supervisor: Supervisor, say: Say) -> bool:
         return False
     say("  Demo project, a small world with its people (once):")
     with step(say, "Demo project"):
-        demo = process.spawn(
-            [sys.executable, REPOSITORY / "manage.py", "demo"], log=None, environment=child_environment()
-        )
+        command = [sys.executable, REPOSITORY / "manage.py", "demo"]
+        demo = process.spawn(command, log=None, environment=child_environment())
         while demo.poll() is None:
             if supervisor.stop_asked:
                 process.stop(demo, seconds=5)
@@ -154,26 +153,9 @@ def start_processes(supervisor: Supervisor, data_dir: Path, web_socket, model_so
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     web = python("web", "redpen.services.web", "--fd", str(web_socket.fileno()), sockets=(web_socket,))
     supervisor.start(Service("web", web))
-    supervisor.start(
-        celery("worker-default", "worker", "-n", "default@%h", "-Q", "default", "--pool", "threads", "-c", "2", *quiet)
-    )
-    # Training gives way to the pages when both want the processor.
-    supervisor.start(
-        celery(
-            "worker-train",
-            "worker",
-            "-n",
-            "train@%h",
-            "-Q",
-            "train",
-            "--pool",
-            "threads",
-            "-c",
-            "1",
-            *quiet,
-            niceness=5,
-        )
-    )
+    for queue, threads, niceness in (("default", "2", 0), ("train", "1", 5)):  # training gives way to the pages
+        worker = ("worker", "-n", f"{queue}@%h", "-Q", queue, "--pool", "threads", "-c", threads, *quiet)
+        supervisor.start(celery(f"worker-{queue}", *worker, niceness=niceness))
     # A schedule of fixed intervals needs no memory of its own on disk.
     supervisor.start(celery("scheduler", "beat", "-S", "celery.beat.Scheduler", "--pidfile="))
     if model_socket is not None:
