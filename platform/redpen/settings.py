@@ -33,7 +33,7 @@ INSTALLED_APPS = [
     "annotation",
     "training",
     "frontend",
-    "redpen.accounts.support.SupportConfig",  # django.contrib.admin, under our rules
+    "redpen.accounts.apps.SupportConfig",  # django.contrib.admin, under our rules
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -15,6 +15,7 @@ class RedpenError(Exception):
     code = "refused"
     status = 422
     title = "This was refused"
+    retry_after: int | None = None  # seconds, for Retry-After
 
     def __init__(
         self,
@@ -23,8 +24,11 @@ class RedpenError(Exception):
         code: str | None = None,
         data: Mapping[str, Any] | None = None,
         problems: list[dict[str, Any]] | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
+        if retry_after is not None:
+            self.retry_after = retry_after
         self.message = message
         if code:
             self.code = code
@@ -59,6 +63,14 @@ class NotFound(RedpenError):
     code, status, title = "not_found", 404, "Not found"
 
 
+class WrongMethod(RedpenError):
+    code, status, title = "request.wrong_method", 405, "This is not how it is asked"
+
+
+class NotAcceptable(RedpenError):
+    code, status, title = "request.not_acceptable", 406, "Not available in this form"
+
+
 class Conflict(RedpenError):
     code, status, title = "conflict", 409, "This no longer fits"
 
@@ -67,11 +79,25 @@ class TooLarge(RedpenError):
     code, status, title = "request.too_large", 413, "This is too large"
 
 
+class WrongMediaType(RedpenError):
+    code, status, title = "request.wrong_media_type", 415, "This kind of content is not taken here"
+
+
 class Invalid(RedpenError):
     """Readable, but refused: see `problems`."""
 
     code, status, title = "invalid", 422, "This was refused"
 
 
+class TooMany(RedpenError):
+    code, status, title, retry_after = "request.too_many", 429, "Too many at once", 60
+
+
+class Broken(RedpenError):
+    """Our own fault. Rendered by the handler of 500s; nothing raises it."""
+
+    code, status, title = "broken", 500, "Something broke here"
+
+
 class Unavailable(RedpenError):
-    code, status, title = "unavailable", 503, "Not available just now"
+    code, status, title, retry_after = "unavailable", 503, "Not available just now", 5

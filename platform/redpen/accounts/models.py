@@ -110,7 +110,8 @@ class Invitation(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(role__in=Role.values), name="invitation_role_known"),
             models.CheckConstraint(
-                condition=Q(accepted_by=None, accepted_at=None) | Q(accepted_by__isnull=False, accepted_at__isnull=False),
+                condition=Q(accepted_by=None, accepted_at=None)
+                | Q(accepted_by__isnull=False, accepted_at__isnull=False),
                 name="invitation_accepted_by_someone",
             ),
         ]
@@ -122,7 +123,9 @@ class AuditEvent(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, null=True, on_delete=models.CASCADE, related_name="audit_events")
     actor = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
-    agent = models.CharField(max_length=120, blank=True, help_text="the program or model that acted, where no person did")
+    agent = models.CharField(
+        max_length=120, blank=True, help_text="the program or model that acted, where no person did"
+    )
     action = models.CharField(max_length=80, help_text="noun.verb, as span.marked")
     subject_kind = models.CharField(max_length=60)
     subject_id = models.UUIDField(null=True)

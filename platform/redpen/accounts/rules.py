@@ -46,14 +46,20 @@ def may(role: str | None, action: str) -> bool:
     return role in ALLOWED[action]
 
 
+def signed_in(request: HttpRequest) -> User:
+    """The person behind a request to a page outside projects; raises NotSignedIn."""
+    if not request.user.is_authenticated:
+        raise NotSignedIn("Sign in to see this page.")
+    return request.user
+
+
 def open_project(request: HttpRequest, slug: str, action: str) -> Project:
     """The project at `slug` for someone who may do `action` there.
 
     Sets `request.project` and `request.role`. Raises NotSignedIn (401: pages send to the sign-in page), NotFound (404) to strangers, MissingRole (403).
     """
-    if not request.user.is_authenticated:
-        raise NotSignedIn("Sign in to see this page.")
-    membership = Membership.objects.select_related("project").filter(project__slug=slug, user=request.user).first()
+    user = signed_in(request)
+    membership = Membership.objects.select_related("project").filter(project__slug=slug, user=user).first()
     if membership is None:
         raise NotFound("There is no such project, or you are not a member of it. Ask its admin for an invitation link.")
     if not may(membership.role, action):

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
 
 DATABASE_USER = DATABASE_NAME = "redpen"
 # Linux refuses socket paths of 108 bytes and more; Postgres appends "/.s.PGSQL.5432.lock"
@@ -31,8 +31,7 @@ def embedded_redis_url(data_dir: Path) -> str:
 
 def celery_broker_url(redis_url: str) -> str:
     """kombu calls redis-py's `unix://` `redis+socket://`."""
-    parts = urlsplit(redis_url)
-    return urlunsplit(parts._replace(scheme="redis+socket")) if parts.scheme == "unix" else redis_url
+    return f"redis+socket{redis_url.removeprefix('unix')}" if redis_url.startswith("unix:") else redis_url
 
 
 def mail_settings(url: str) -> dict[str, object]:

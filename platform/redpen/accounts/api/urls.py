@@ -1,0 +1,5 @@
+"""Oneself, projects, members, invitations and the audit trail."""
+
+from django.urls import URLPattern
+
+urlpatterns: list[URLPattern] = []
