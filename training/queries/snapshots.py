@@ -1,0 +1,40 @@
+"""What a query would freeze, counted before anything is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from redpen.accounts.models import Project
+from training.models import Snapshot
+from training.snapshots import rows
+from training.snapshots.query import SnapshotQuery
+
+SPLITS = ("train", "dev", "test")
+
+
+def preview(project: Project, query: SnapshotQuery) -> dict[str, Any]:
+    """Rows by kind and split, and marks by label (`key`, `name`, `sentiment`, `count`)."""
+    query = query.frozen(timezone.now())
+    values = rows.parameters(project, query)
+    names = {label["key"]: label["name"] for label in rows.labels(project, query)}
+    with connection.cursor() as cursor:
+        counts: dict[str, dict[str, int]] = {}
+        for kind in query.kinds:
+            cursor.execute(rows.COUNTS[kind], values)
+            found = dict(cursor.fetchall())
+            counts[kind] = {split: found.get(split, 0) for split in SPLITS}
+        labels = []
+        if "response" in query.kinds:
+            cursor.execute(rows.LABEL_COUNTS, values)
+            labels = [
+                {"key": key, "name": names.get(key, "no label"), "sentiment": sentiment, "count": count}
+                for key, sentiment, count in cursor.fetchall()
+            ]
+    return {"rows": counts, "labels": labels}
+
+
+def of_project(project: Project):
+    return Snapshot.objects.filter(project=project).select_related("created_by").order_by("-id")

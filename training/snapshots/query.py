@@ -1,0 +1,27 @@
+"""What a snapshot asks for, frozen: the same query over the same records always gives the same rows."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RowKind = Literal["response", "preference", "prompt"]
+ROW_KINDS: tuple[RowKind, ...] = ("response", "preference", "prompt")
+
+
+class SnapshotQuery(BaseModel):
+    """Kinds of rows, filters on the records in them, and the moment up to which records count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kinds: tuple[RowKind, ...] = Field(min_length=1, description="kinds of rows, in the order they are written in")
+    origins: tuple[Literal["human", "model", "program"], ...] = Field((), description="who said it; empty: anybody")
+    campaigns: tuple[UUID, ...] = Field((), description="asked by these campaigns; empty: any, or none")
+    until: datetime | None = Field(None, description="records made later, or ended by then, do not count; empty: now")
+
+    def frozen(self, now: datetime) -> SnapshotQuery:
+        """The query with its moment filled in, by Postgres' clock."""
+        return self if self.until else self.model_copy(update={"until": now})

@@ -1,0 +1,204 @@
+"""The rows of a snapshot, streamed out of Postgres in constant memory.
+
+Only live records count whose assignment is submitted, or that have none. An answer that somebody reviewed and found
+nothing in is a row too: it teaches what good looks like. The split is the prompt's own, fixed for the project's life.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection
+
+from redpen.accounts.models import Project
+from training.snapshots.query import RowKind, SnapshotQuery
+
+CHUNK = 200  # rows of a server-side cursor held at a time
+
+# A record `x` counts: made by then, not ended by then, and handed in (or never assigned).
+LIVE = """
+    {x}.project_id = %(project)s AND {x}.created_at <= %(until)s AND ({x}.ended_at IS NULL OR {x}.ended_at > %(until)s)
+    AND (%(origins)s::text[] IS NULL OR {x}.origin = ANY(%(origins)s))
+    AND ({x}.assignment_id IS NULL OR EXISTS (
+        SELECT 1 FROM annotation_assignment a
+        WHERE a.id = {x}.assignment_id AND a.state = 'submitted' AND a.submitted_at <= %(until)s))
+    AND (%(campaigns)s::uuid[] IS NULL OR EXISTS (
+        SELECT 1 FROM annotation_campaignversion v
+        WHERE v.id = {x}.campaign_version_id AND v.campaign_id = ANY(%(campaigns)s)))
+"""
+MARKS = f"""
+    SELECT s.*, l.key AS label_key FROM annotation_spancritique s LEFT JOIN annotation_label l ON l.id = s.label_id
+    WHERE s.part = 'text' AND {LIVE.format(x="s")}
+"""
+REVIEWS = """
+    SELECT a.id, a.user_id, a.agent, t.response_id
+    FROM annotation_assignment a JOIN annotation_task t ON t.id = a.task_id
+    WHERE a.project_id = %(project)s AND a.state = 'submitted' AND a.submitted_at <= %(until)s AND t.kind = 'spans'
+    AND (%(origins)s::text[] IS NULL
+        OR (CASE WHEN a.user_id IS NULL THEN 'program' ELSE 'human' END) = ANY(%(origins)s))
+    AND (%(campaigns)s::uuid[] IS NULL OR t.campaign_id = ANY(%(campaigns)s))
+"""
+# Which responses make a row: those with a mark and those that were reviewed.
+CHOSEN = f"""
+    SELECT response_id FROM ({MARKS}) marked UNION SELECT response_id FROM ({REVIEWS}) reviewed
+"""
+
+SQL: dict[RowKind, str] = {
+    "response": f"""
+        SELECT p.split, p.id, p.messages, p.context, r.id, r.text,
+            (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'id', m.id, 'start', m.start, 'end', m."end", 'quote', m.quote, 'sentiment', m.sentiment,
+                'severity', m.severity, 'label', m.label_key, 'critique', m.critique, 'replacement', m.replacement,
+                'author', coalesce(m.author_id::text, m.agent), 'origin', m.origin
+             ) ORDER BY m.start, m."end", m.id), '[]') FROM ({MARKS} AND s.response_id = r.id) m),
+            (SELECT coalesce(jsonb_agg(jsonb_build_object('id', v.id, 'author', coalesce(v.user_id::text, v.agent))
+                ORDER BY v.id), '[]') FROM ({REVIEWS} AND t.response_id = r.id) v)
+        FROM annotation_response r JOIN annotation_prompt p ON p.id = r.prompt_id
+        WHERE r.project_id = %(project)s AND r.id IN ({CHOSEN})
+        ORDER BY r.id""",
+    "preference": f"""
+        SELECT p.split, p.id, p.messages, p.context, f.id, a.id, a.text, b.id, b.text, f.choice, f.strength, f.reason,
+            f.dimension, coalesce(f.author_id::text, f.agent), f.origin
+        FROM annotation_preference f JOIN annotation_prompt p ON p.id = f.prompt_id
+        JOIN annotation_response a ON a.id = f.response_a_id JOIN annotation_response b ON b.id = f.response_b_id
+        WHERE {LIVE.format(x="f")}
+        ORDER BY f.id""",
+    "prompt": """
+        SELECT p.split, p.id, p.messages, p.context FROM annotation_prompt p
+        WHERE p.project_id = %(project)s AND p.created_at <= %(until)s
+        ORDER BY p.id""",
+}
+
+COUNTS: dict[RowKind, str] = {
+    "response": f"""
+        SELECT p.split, count(*) FROM annotation_response r JOIN annotation_prompt p ON p.id = r.prompt_id
+        WHERE r.project_id = %(project)s AND r.id IN ({CHOSEN}) GROUP BY 1""",
+    "preference": f"""
+        SELECT p.split, count(*) FROM annotation_preference f JOIN annotation_prompt p ON p.id = f.prompt_id
+        WHERE {LIVE.format(x="f")} GROUP BY 1""",
+    "prompt": """
+        SELECT p.split, count(*) FROM annotation_prompt p
+        WHERE p.project_id = %(project)s AND p.created_at <= %(until)s GROUP BY 1""",
+}
+LABEL_COUNTS = f"""
+    SELECT coalesce(m.label_key, ''), m.sentiment, count(*) FROM ({MARKS}) m GROUP BY 1, 2 ORDER BY 3 DESC, 1"""
+LABELS = """
+    SELECT l.id, l.key, l.name, l.sentiment FROM annotation_label l JOIN annotation_labelset t ON t.id = l.label_set_id
+    WHERE l.project_id = %(project)s AND l.created_at <= %(until)s ORDER BY t.id, l.position, l.id"""
+
+
+def parameters(project: Project, query: SnapshotQuery) -> dict[str, Any]:
+    """What the statements above are run with; the query must be frozen."""
+    assert query.until is not None
+    return {
+        "project": project.pk,
+        "until": query.until,
+        "origins": list(query.origins) or None,
+        "campaigns": list(query.campaigns) or None,
+    }
+
+
+def stream(project: Project, query: SnapshotQuery) -> Iterator[dict[str, Any]]:
+    """Every row of the query, kind by kind, each in the order in which its records were made."""
+    for kind in query.kinds:
+        with connection.chunked_cursor() as cursor:
+            cursor.execute(SQL[kind], parameters(project, query))
+            while rows := cursor.fetchmany(CHUNK):
+                for values in rows:
+                    yield SHAPES[kind](*values)
+
+
+def _response(split, prompt, messages, context, response, text, marks, reviews) -> dict[str, Any]:
+    spans, reviews = json.loads(marks), json.loads(reviews)
+    return {
+        **_prompt(split, prompt, messages, context),
+        "kind": "response",
+        "response_id": str(response),
+        "text": text,
+        "spans": spans,
+        "records": [span["id"] for span in spans],
+        "reviewed": bool(reviews),
+        "reviewers": sorted({review["author"] for review in reviews} | {span["author"] for span in spans}),
+        "assignments": [review["id"] for review in reviews],
+    }
+
+
+def _preference(split, prompt, messages, context, record, a, a_text, b, b_text, *judgement) -> dict[str, Any]:
+    choice, strength, reason, dimension, author, origin = judgement
+    return {
+        **_prompt(split, prompt, messages, context),
+        "kind": "preference",
+        "a": {"response_id": str(a), "text": a_text},
+        "b": {"response_id": str(b), "text": b_text},
+        "choice": choice,
+        "strength": strength,
+        "reason": reason,
+        "dimension": dimension,
+        "author": author,
+        "origin": origin,
+        "records": [str(record)],
+    }
+
+
+def _prompt(split, prompt, messages, context) -> dict[str, Any]:
+    return {
+        "split": split,
+        "kind": "prompt",
+        "prompt_id": str(prompt),
+        "messages": json.loads(messages),
+        "context": json.loads(context),
+        "records": [],
+    }
+
+
+SHAPES = {"response": _response, "preference": _preference, "prompt": _prompt}
+
+
+def canonical(row: dict[str, Any]) -> str:
+    """A row as one line of JSON, the same for the same records whoever writes it."""
+    return json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def row_hash(line: str) -> bytes:
+    return hashlib.sha256(line.encode()).digest()
+
+
+def labels(project: Project, query: SnapshotQuery) -> list[dict[str, Any]]:
+    """The project's labels; where two sets use one key, the first speaks for both."""
+    with connection.cursor() as cursor:
+        cursor.execute(LABELS, parameters(project, query))
+        found: dict[str, dict[str, Any]] = {}
+        for id, key, name, sentiment in cursor.fetchall():
+            found.setdefault(key, {"id": str(id), "key": key, "name": name, "sentiment": sentiment})
+    return list(found.values())
+
+
+class Tally:
+    """What is counted while rows go by: rows by kind and split, records by kind, marks by label."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Counter[str]] = {}
+        self.records: Counter[str] = Counter()
+        self.labels: Counter[str] = Counter()
+        self.clean = 0
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.rows.setdefault(row["kind"], Counter())[row["split"]] += 1
+        if row["kind"] == "response":
+            self.records["span"] += len(row["spans"])
+            self.labels.update(span["label"] or "" for span in row["spans"])
+            self.clean += not row["spans"]
+        elif row["kind"] == "preference":
+            self.records["preference"] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "rows": {kind: dict(splits) for kind, splits in self.rows.items()},
+            "records": dict(self.records),
+            "labels": dict(self.labels.most_common()),
+            "clean": self.clean,
+        }
