@@ -175,6 +175,7 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "celery.beat": {"level": "WARNING"},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         # Django's own line for a 4xx or 5xx carries the whole URL; redpen.ops.middleware writes ours instead
         "django.request": {"handlers": [], "level": "ERROR", "propagate": True},
