@@ -1,8 +1,8 @@
-"""The demo project as plain data: what its people asked, what two models answered, and what seven people said about it.
+"""The demo project as plain data: what customers asked, what two models answered, and what people said about it.
 
-Nothing here knows the database: a management command stores it. Keys ("p12", "r34") tie the parts together; times are minutes
-before now. The same seed gives the same demo everywhere. The first answers that are left for the newcomer are chosen to show
-what the product is for: several defects in one answer, and a right-to-left name or an emoji among the words.
+Nothing here knows the database: a management command stores it. Keys ("p12", "r34") tie the parts together; times are
+minutes before now. The same seed gives the same demo everywhere. The first answers that are left for the newcomer are
+chosen to show what the product is for: several defects, an Arabic or Hebrew name and an emoji among the words.
 """
 
 import random
@@ -49,7 +49,7 @@ class DemoResponse:
 
 @dataclass(frozen=True)
 class DemoReview:
-    """One person looked at one answer: their marks (perhaps none), their verdict from 0 to 1, and words on the whole."""
+    """One person looked at one answer: their marks (perhaps none), a verdict from 0 to 1, words on the whole."""
 
     response: str
     annotator: str
@@ -105,13 +105,9 @@ class DemoContent:
 
 
 LABELS = (
-    DemoLabel(
-        INVENTED_FACT, "Invented fact", -1, "red", "1", "The handbook says something else, or nothing of the kind."
-    ),
+    DemoLabel(INVENTED_FACT, "Invented fact", -1, "red", "1", "The handbook does not say so."),
     DemoLabel(RUDE_PHRASE, "Rude", -1, "orange", "2", "A customer would feel talked down to."),
-    DemoLabel(
-        MISSING_STEP, "Step missing", -1, "violet", "3", "Set the cursor where the step should stand; mark nothing."
-    ),
+    DemoLabel(MISSING_STEP, "Step missing", -1, "violet", "3", "Set the cursor where it should stand."),
     DemoLabel(RAMBLING, "Rambling", -1, "brown", "4", "Beside the point, or said twice."),
     DemoLabel(GARBLED, "Garbled", -1, "slate", "5", "Makes no sense as a sentence."),
     DemoLabel("right_fact", "Right fact", 1, "green", "6", "Just what the handbook says."),
@@ -126,12 +122,12 @@ REACTION_KINDS = (
     DemoReactionKind("regenerate", "Asked again", -1),
 )
 GUIDELINES = (
-    "You read what our support model wrote to a customer. The handbook section is beside it. Mark every phrase that is wrong or "
-    "unkind, and say why in a few words when it helps. Where a step is missing, put the cursor there and press its key. Mark "
-    "phrases that you like as well. An answer without a mark counts as read and found good."
+    "You read what our support model wrote to a customer. The handbook section is beside it. Mark every phrase that is "
+    "wrong or unkind, and say why in a few words when it helps. Where a step is missing, put the cursor there, press "
+    "its key. Mark phrases that you like as well. An answer without a mark counts as read and found good."
 )
 
-# Two models wrote the answers: the old one is worse in every way, and at times makes no sense.
+# Two models wrote the answers: the old one is worse in every way, and makes less sense.
 MODELS = {
     "fern-writer-1": {INVENTED_FACT: 0.6, RUDE_PHRASE: 0.5, MISSING_STEP: 0.5, RAMBLING: 0.45, GARBLED: 0.1},
     "fern-writer-2": {INVENTED_FACT: 0.4, RUDE_PHRASE: 0.35, MISSING_STEP: 0.35, RAMBLING: 0.3, GARBLED: 0.02},
@@ -143,8 +139,10 @@ DAY = 24 * 60
 def demo_content(
     seed: int = 0, *, prompts: int = 160, labelled: int = 240, twice: int = 60, compared: int = 60, unanswered: int = 40
 ) -> DemoContent:
-    """The demo: `prompts` questions with two answers each, `labelled` of them looked at (`twice` of these by two people),
-    `compared` pairs judged, and `unanswered` questions more for a policy to practise on."""
+    """The demo: `prompts` questions with two answers each and `unanswered` ones more for a policy to practise on.
+
+    Of the answers `labelled` were looked at, `twice` of these by two people; `compared` pairs were judged.
+    """
     world, rng = World(seed), random.Random(f"demo {seed}")
     people = cast(world)
     asked = world.prompts(prompts + unanswered, rng)
@@ -261,8 +259,8 @@ def _reactions(
 
 
 def _show(world: World, prompt: WorldPrompt, text: str) -> float:
-    """How much a newcomer sees in this answer: several kinds of defect, words that are not English, an emoji."""
+    """How much a newcomer sees in this answer: several kinds of defect, Arabic words, an emoji."""
     kinds = {defect.kind for defect in world.defects(prompt, text)}
-    arabic_or_hebrew = any("\u0590" <= character <= "\u06ff" for character in text)
+    arabic = any("\u0600" <= character <= "\u06ff" for character in text)
     emoji = any(ord(character) > 0x1F000 for character in text)
-    return 2 * min(3, len(kinds)) + 2 * arabic_or_hebrew + emoji - 3 * (GARBLED in kinds) - len(text) / 1000
+    return 2 * min(3, len(kinds)) + 2 * arabic + emoji + 2 * (arabic and emoji) - 3 * (GARBLED in kinds)

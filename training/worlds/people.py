@@ -34,7 +34,7 @@ _MISTAKEN = {  # which label a careless person takes instead
 
 @dataclass(frozen=True, order=True)
 class Mark:
-    """One marked phrase as it would be stored: sentiment -1 or +1, severity 1 to 3, a label's key, words, a replacement."""
+    """A marked phrase as it would be stored: sentiment -1 or +1, severity 1 to 3, a label's key, words."""
 
     start: int
     end: int

@@ -17,7 +17,7 @@ from .matching import Match, Phrases, Word, keys_of, words_of
 from .truth import GARBLED, INVENTED_FACT, KEPT, MISSING_STEP, RAMBLING, RUDE_PHRASE, Defect, garbled_severity
 
 _EMOJI = re.compile("|".join(re.escape(emoji) for emoji in phrases.EMOJI))
-_PLAIN_GAP = re.compile(r"\s{0,2}[.,!?:;()\"'“”،؟…¡¿-]{0,3}\s{0,3}[\"“(¡¿]?\s?")
+_PLAIN_GAP = re.compile(r"(?!.*\s{3})\s*[.,!?:;()\"'“”،؟…¡¿-]{0,3}\s*[\"“(¡¿]?\s*", re.DOTALL)
 _AFTER = re.compile(r"[.,!?:،]+")
 MAX_EMOJI = 3
 _COURTESIES = {"greeting": 1, "opening": 1, "lead": 2, "closing": 1}  # how many of each do not tire
@@ -252,9 +252,14 @@ class _Judgement:
         for defect in defects:
             if defect.kind != MISSING_STEP:
                 quality *= KEPT[defect.kind][defect.severity]
-        garbled = sum(len(keys_of(self.text[d.start : d.end])) or 1 for d in defects if d.kind == GARBLED)
-        quality *= max(0.0, 1 - 2 * garbled / max(1, len(self.words)))
+        quality *= max(0.0, 1 - 2 * self._share(defects, GARBLED))
+        quality *= min(1.0, (1 - self._share(defects, RAMBLING)) / 0.7) ** 2  # a story is one thing, a lecture another
         return round(quality * self._order() * self._form(), 4)
+
+    def _share(self, defects: tuple[Defect, ...], kind: str) -> float:
+        """What part of the words stands in defects of this kind (strange characters count as a word)."""
+        words = sum(len(words_of(self.text[d.start : d.end])) or 1 for d in defects if d.kind == kind)
+        return min(1.0, words / max(1, len(self.words)))
 
     def _order(self) -> float:
         """Steps in another order cost most; a greeting that is not first and a closing too early cost a little."""
