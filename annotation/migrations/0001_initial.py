@@ -5,1476 +5,3382 @@ import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.datetime
 import django.db.models.functions.text
-import redpen.accounts.ids
-import redpen.accounts.tenancy
 from django.conf import settings
 from django.db import migrations, models
 
+import redpen.accounts.ids
+import redpen.accounts.tenancy
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Act',
+            name="Act",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('kind', models.CharField(max_length=40)),
-                ('agent', models.CharField(blank=True, max_length=120)),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("kind", models.CharField(max_length=40)),
+                ("agent", models.CharField(blank=True, max_length=120)),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Campaign',
+            name="Campaign",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('name', models.CharField(max_length=120)),
-                ('state', models.CharField(choices=[('open', 'open'), ('paused', 'paused'), ('closed', 'closed')], default='open', max_length=8)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("name", models.CharField(max_length=120)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "open"), ("paused", "paused"), ("closed", "closed")],
+                        default="open",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CampaignVersion',
+            name="CampaignVersion",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('number', models.PositiveIntegerField()),
-                ('guidelines', models.TextField(blank=True)),
-                ('labels', models.JSONField(default=list, help_text='[{id, key, name, sentiment, description}, ...] at that time')),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='versions', to='annotation.campaign')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("guidelines", models.TextField(blank=True)),
+                (
+                    "labels",
+                    models.JSONField(
+                        default=list, help_text="[{id, key, name, sentiment, description, shortcut}, ...] then"
+                    ),
+                ),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="versions", to="annotation.campaign"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Assignment',
+            name="Assignment",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('agent', models.CharField(blank=True, help_text='a simulated person or a model', max_length=120)),
-                ('attempt', models.PositiveSmallIntegerField(default=1)),
-                ('state', models.CharField(choices=[('held', 'held'), ('submitted', 'submitted'), ('skipped', 'skipped'), ('lapsed', 'lapsed')], default='held', max_length=12)),
-                ('lease_expires_at', models.DateTimeField(null=True)),
-                ('draft', models.JSONField(default=dict, help_text='what is not yet a record: verdict, words, caret')),
-                ('submitted_at', models.DateTimeField(null=True)),
-                ('active_seconds', models.FloatField(default=0, help_text='seconds with the page in front and somebody working')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='assignments', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("agent", models.CharField(blank=True, help_text="a simulated person or a model", max_length=120)),
+                ("attempt", models.PositiveSmallIntegerField(default=1)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("held", "held"),
+                            ("submitted", "submitted"),
+                            ("skipped", "skipped"),
+                            ("lapsed", "lapsed"),
+                        ],
+                        default="held",
+                        max_length=12,
+                    ),
+                ),
+                ("lease_expires_at", models.DateTimeField(null=True)),
+                ("draft", models.JSONField(default=dict, help_text="what is not yet a record: verdict, words, caret")),
+                ("submitted_at", models.DateTimeField(null=True)),
+                (
+                    "active_seconds",
+                    models.FloatField(default=0, help_text="seconds with the page in front and somebody working"),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="assignments",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotation.campaignversion"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ImportJob',
+            name="ImportJob",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('format', models.CharField(max_length=40)),
-                ('filename', models.CharField(max_length=200)),
-                ('path', models.CharField(help_text='below DATA_DIR', max_length=300)),
-                ('dry_run', models.BooleanField(default=False)),
-                ('state', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('failed', 'failed'), ('done', 'done')], default='queued', max_length=8)),
-                ('report', models.JSONField(default=dict, help_text='taken, repeated, skipped and why, by line')),
-                ('error', models.TextField(blank=True)),
-                ('lease_expires_at', models.DateTimeField(null=True)),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("format", models.CharField(max_length=40)),
+                ("filename", models.CharField(max_length=200)),
+                ("path", models.CharField(help_text="below DATA_DIR", max_length=300)),
+                ("dry_run", models.BooleanField(default=False)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("queued", "queued"), ("running", "running"), ("failed", "failed"), ("done", "done")],
+                        default="queued",
+                        max_length=8,
+                    ),
+                ),
+                ("report", models.JSONField(default=dict, help_text="taken, repeated, skipped and why, by line")),
+                ("error", models.TextField(blank=True)),
+                ("lease_expires_at", models.DateTimeField(null=True)),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='LabelSet',
+            name="LabelSet",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('name', models.CharField(max_length=120)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("name", models.CharField(max_length=120)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Label',
+            name="Label",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('key', models.SlugField(help_text='stable, for imports, exports and recipes', max_length=60)),
-                ('name', models.CharField(max_length=60)),
-                ('description', models.TextField(blank=True)),
-                ('sentiment', models.SmallIntegerField(choices=[(-1, 'bad'), (0, 'neutral'), (1, 'good')], default=-1)),
-                ('shortcut', models.CharField(blank=True, help_text='the key that picks it: 1 to 9', max_length=1)),
-                ('position', models.PositiveSmallIntegerField(default=0)),
-                ('archived_at', models.DateTimeField(null=True)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('label_set', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='labels', to='annotation.labelset')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("key", models.SlugField(help_text="stable, for imports, exports and recipes", max_length=60)),
+                ("name", models.CharField(max_length=60)),
+                ("description", models.TextField(blank=True)),
+                ("sentiment", models.SmallIntegerField(choices=[(-1, "bad"), (0, "neutral"), (1, "good")], default=-1)),
+                ("shortcut", models.CharField(blank=True, help_text="the key that picks it: 1 to 9", max_length=1)),
+                ("position", models.PositiveSmallIntegerField(default=0)),
+                ("archived_at", models.DateTimeField(null=True)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "label_set",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="labels", to="annotation.labelset"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'id'],
+                "ordering": ["position", "id"],
             },
         ),
         migrations.AddField(
-            model_name='campaignversion',
-            name='label_set',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.labelset'),
+            model_name="campaignversion",
+            name="label_set",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotation.labelset"
+            ),
         ),
         migrations.CreateModel(
-            name='Prompt',
+            name="Prompt",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('messages', models.JSONField(help_text='[{role, content, tool_calls?}, ...]')),
-                ('context', models.JSONField(default=list, help_text='passages: [{id, title, text}, ...]')),
-                ('metadata', models.JSONField(default=dict)),
-                ('content_hash', models.CharField(editable=False, max_length=64)),
-                ('split', models.CharField(choices=[('train', 'train'), ('dev', 'dev'), ('test', 'test')], editable=False, max_length=8)),
-                ('external_id', models.CharField(help_text="the caller's own id", max_length=200, null=True)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("messages", models.JSONField(help_text="[{role, content, tool_calls?}, ...]")),
+                ("context", models.JSONField(default=list, help_text="passages: [{id, title, text}, ...]")),
+                ("metadata", models.JSONField(default=dict)),
+                ("content_hash", models.CharField(editable=False, max_length=64)),
+                (
+                    "split",
+                    models.CharField(
+                        choices=[("train", "train"), ("dev", "dev"), ("test", "test")], editable=False, max_length=8
+                    ),
+                ),
+                ("external_id", models.CharField(help_text="the caller's own id", max_length=200, null=True)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Question',
+            name="Question",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('kind', models.CharField(choices=[('spans', 'mark phrases'), ('pair', 'compare two answers')], max_length=16)),
-                ('text', models.TextField(blank=True)),
-                ('config', models.JSONField(default=dict)),
-                ('position', models.PositiveSmallIntegerField(default=0)),
-                ('campaign_version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='questions', to='annotation.campaignversion')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("spans", "mark phrases"), ("pair", "compare two answers")], max_length=16
+                    ),
+                ),
+                ("text", models.TextField(blank=True)),
+                ("config", models.JSONField(default=dict)),
+                ("position", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="questions",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'id'],
+                "ordering": ["position", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Ranking',
+            name="Ranking",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('places', models.JSONField(help_text='[[response id, ...], ...]: the best place first')),
-                ('dimension', models.CharField(blank=True, max_length=60)),
-                ('reason', models.TextField(blank=True)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rankings', to='annotation.prompt')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("places", models.JSONField(help_text="[[response id, ...], ...]: the best place first")),
+                ("dimension", models.CharField(blank=True, max_length=60)),
+                ("reason", models.TextField(blank=True)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="rankings", to="annotation.prompt"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='ReactionKind',
+            name="ReactionKind",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('key', models.SlugField(max_length=40)),
-                ('name', models.CharField(max_length=60)),
-                ('polarity', models.SmallIntegerField(default=0, help_text='-1, 0 or +1')),
-                ('built_in', models.BooleanField(default=False)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("key", models.SlugField(max_length=40)),
+                ("name", models.CharField(max_length=60)),
+                ("polarity", models.SmallIntegerField(default=0, help_text="-1, 0 or +1")),
+                ("built_in", models.BooleanField(default=False)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Response',
+            name="Response",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('text', models.TextField(help_text='the final text; never normalised or altered')),
-                ('thinking', models.TextField(blank=True)),
-                ('steps', models.JSONField(help_text='of a trajectory: [{kind, ...fields}, ...]', null=True)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='model', max_length=8)),
-                ('model', models.CharField(blank=True, help_text='the name of the model that wrote it', max_length=200)),
-                ('model_version', models.UUIDField(help_text='the training.ModelVersion that wrote it, where it is ours', null=True)),
-                ('sampling', models.JSONField(default=dict, help_text='temperature, top_p, max_tokens, seed, stop, finish_reason ...')),
-                ('token_ids', django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), help_text='as sampled, where our engine sampled it', null=True, size=None)),
-                ('token_logprobs', django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), help_text='nats, of the sampler, one for each token id', null=True, size=None)),
-                ('external_id', models.CharField(help_text="the caller's own id", max_length=200, null=True)),
-                ('conversation', models.CharField(blank=True, max_length=200)),
-                ('turn', models.PositiveIntegerField(null=True)),
-                ('metadata', models.JSONField(default=dict)),
-                ('parent', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='refinements', to='annotation.response')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='responses', to='annotation.prompt')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("text", models.TextField(help_text="the final text; never normalised or altered")),
+                ("thinking", models.TextField(blank=True)),
+                ("steps", models.JSONField(help_text="of a trajectory: [{kind, ...fields}, ...]", null=True)),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="model",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "model",
+                    models.CharField(blank=True, help_text="the name of the model that wrote it", max_length=200),
+                ),
+                (
+                    "model_version",
+                    models.UUIDField(help_text="the training.ModelVersion that wrote it, where it is ours", null=True),
+                ),
+                (
+                    "sampling",
+                    models.JSONField(
+                        default=dict, help_text="temperature, top_p, max_tokens, seed, stop, finish_reason ..."
+                    ),
+                ),
+                (
+                    "token_ids",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.IntegerField(),
+                        help_text="as sampled, where our engine sampled it",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                (
+                    "token_logprobs",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.FloatField(),
+                        help_text="nats, of the sampler, one for each token id",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                ("external_id", models.CharField(help_text="the caller's own id", max_length=200, null=True)),
+                ("conversation", models.CharField(blank=True, max_length=200)),
+                ("turn", models.PositiveIntegerField(null=True)),
+                ("metadata", models.JSONField(default=dict)),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="refinements",
+                        to="annotation.response",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="responses", to="annotation.prompt"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Report',
+            name="Report",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('part', models.CharField(default='text', max_length=100)),
-                ('reason', models.CharField(max_length=60)),
-                ('text', models.TextField(blank=True)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("part", models.CharField(default="text", max_length=100)),
+                ("reason", models.CharField(max_length=60)),
+                ("text", models.TextField(blank=True)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="%(class)ss", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Reaction',
+            name="Reaction",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('response_external_id', models.CharField(blank=True, help_text="the caller's id of the response", max_length=200)),
-                ('external_user', models.CharField(blank=True, help_text='a pseudonym', max_length=200)),
-                ('external_id', models.CharField(help_text="the caller's id of the event", max_length=200, null=True)),
-                ('event_at', models.DateTimeField()),
-                ('text', models.TextField(blank=True)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('kind', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.reactionkind')),
-                ('response', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='reactions', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "response_external_id",
+                    models.CharField(blank=True, help_text="the caller's id of the response", max_length=200),
+                ),
+                ("external_user", models.CharField(blank=True, help_text="a pseudonym", max_length=200)),
+                ("external_id", models.CharField(help_text="the caller's id of the event", max_length=200, null=True)),
+                ("event_at", models.DateTimeField()),
+                ("text", models.TextField(blank=True)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "kind",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotation.reactionkind"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="reactions",
+                        to="annotation.response",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Rating',
+            name="Rating",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('part', models.CharField(default='text', max_length=100)),
-                ('dimension', models.CharField(max_length=60)),
-                ('value', models.FloatField()),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("part", models.CharField(default="text", max_length=100)),
+                ("dimension", models.CharField(max_length=60)),
+                ("value", models.FloatField()),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="%(class)ss", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Preference',
+            name="Preference",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('choice', models.CharField(choices=[('a', 'A'), ('b', 'B'), ('tie', 'tie'), ('neither', 'neither')], max_length=8)),
-                ('strength', models.PositiveSmallIntegerField(default=2, help_text='1 slightly, 2 clearly, 3 far better')),
-                ('dimension', models.CharField(blank=True, help_text='empty: overall', max_length=60)),
-                ('reason', models.TextField(blank=True)),
-                ('shown_first', models.CharField(blank=True, help_text='a or b: which stood on the left', max_length=1)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='preferences', to='annotation.prompt')),
-                ('response_a', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='preferences_as_a', to='annotation.response')),
-                ('response_b', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='preferences_as_b', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "choice",
+                    models.CharField(
+                        choices=[("a", "A"), ("b", "B"), ("tie", "tie"), ("neither", "neither")], max_length=8
+                    ),
+                ),
+                (
+                    "strength",
+                    models.PositiveSmallIntegerField(default=2, help_text="1 slightly, 2 clearly, 3 far better"),
+                ),
+                ("dimension", models.CharField(blank=True, help_text="empty: overall", max_length=60)),
+                ("reason", models.TextField(blank=True)),
+                (
+                    "shown_first",
+                    models.CharField(blank=True, help_text="a or b: which stood on the left", max_length=1),
+                ),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="preferences", to="annotation.prompt"
+                    ),
+                ),
+                (
+                    "response_a",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="preferences_as_a",
+                        to="annotation.response",
+                    ),
+                ),
+                (
+                    "response_b",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="preferences_as_b",
+                        to="annotation.response",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Outcome',
+            name="Outcome",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('part', models.CharField(default='text', max_length=100)),
-                ('action', models.TextField(blank=True, help_text='what the person did with the answer')),
-                ('result', models.TextField(blank=True, help_text='what came of it')),
-                ('value', models.FloatField(null=True)),
-                ('stage', models.CharField(choices=[('at_once', 'at once'), ('hindsight', 'in hindsight')], max_length=12)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("part", models.CharField(default="text", max_length=100)),
+                ("action", models.TextField(blank=True, help_text="what the person did with the answer")),
+                ("result", models.TextField(blank=True, help_text="what came of it")),
+                ("value", models.FloatField(null=True)),
+                (
+                    "stage",
+                    models.CharField(choices=[("at_once", "at once"), ("hindsight", "in hindsight")], max_length=12),
+                ),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="%(class)ss", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Critique',
+            name="Critique",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('part', models.CharField(default='text', max_length=100)),
-                ('text', models.TextField(blank=True)),
-                ('verdict', models.CharField(blank=True, choices=[('good', 'good'), ('bad', 'bad')], max_length=8)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("part", models.CharField(default="text", max_length=100)),
+                ("text", models.TextField(blank=True)),
+                ("verdict", models.CharField(blank=True, choices=[("good", "good"), ("bad", "bad")], max_length=8)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="%(class)ss", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Comment',
+            name="Comment",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('part', models.CharField(default='text', max_length=100)),
-                ('text', models.TextField()),
-                ('about', models.UUIDField(help_text='the lineage of the record it is about', null=True)),
-                ('resolved_at', models.DateTimeField(null=True)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("part", models.CharField(default="text", max_length=100)),
+                ("text", models.TextField()),
+                ("about", models.UUIDField(help_text="the lineage of the record it is about", null=True)),
+                ("resolved_at", models.DateTimeField(null=True)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="%(class)ss", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Choice',
+            name="Choice",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('offered', models.JSONField(help_text='[response id, ...] as shown')),
-                ('reason', models.TextField(blank=True)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='choices', to='annotation.prompt')),
-                ('response', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='choices', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("offered", models.JSONField(help_text="[response id, ...] as shown")),
+                ("reason", models.TextField(blank=True)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="choices", to="annotation.prompt"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="choices",
+                        to="annotation.response",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Rewrite',
+            name="Rewrite",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('part', models.CharField(default='text', max_length=100)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('better', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rewrites_as_better', to='annotation.response')),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("part", models.CharField(default="text", max_length=100)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "better",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rewrites_as_better",
+                        to="annotation.response",
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="%(class)ss", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Skip',
+            name="Skip",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('part', models.CharField(default='text', max_length=100)),
-                ('reason', models.CharField(max_length=60)),
-                ('text', models.TextField(blank=True)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("part", models.CharField(default="text", max_length=100)),
+                ("reason", models.CharField(max_length=60)),
+                ("text", models.TextField(blank=True)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="%(class)ss", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='SpanCritique',
+            name="SpanCritique",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('origin', models.CharField(choices=[('human', 'a person'), ('model', 'a model'), ('program', 'a program')], default='human', max_length=8)),
-                ('agent', models.CharField(blank=True, help_text='who said it where no user did: sim:ines, import:...', max_length=120)),
-                ('said_at', models.DateTimeField(help_text='when it was said, where that was before it arrived', null=True)),
-                ('client_key', models.CharField(help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True)),
-                ('prefill', models.JSONField(help_text='what was pre-filled, and by which model', null=True)),
-                ('prefill_outcome', models.CharField(blank=True, choices=[('kept', 'kept'), ('mended', 'mended'), ('refused', 'refused')], max_length=8)),
-                ('metadata', models.JSONField(default=dict)),
-                ('lineage', models.UUIDField(editable=False, help_text='the id of the first version')),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('ended_at', models.DateTimeField(editable=False, null=True)),
-                ('end_reason', models.CharField(blank=True, choices=[('superseded', 'superseded'), ('retracted', 'retracted')], editable=False, max_length=12)),
-                ('part', models.CharField(default='text', max_length=100)),
-                ('start', models.PositiveIntegerField(help_text='code points from the start of the stored text')),
-                ('end', models.PositiveIntegerField(help_text='exclusive')),
-                ('quote', models.TextField(blank=True)),
-                ('sentiment', models.SmallIntegerField(choices=[(-1, 'bad'), (0, 'neutral'), (1, 'good')])),
-                ('severity', models.PositiveSmallIntegerField(default=2, help_text='1 slight, 2 plain, 3 grave')),
-                ('critique', models.TextField(blank=True)),
-                ('replacement', models.TextField(help_text='how it should read; empty: strike it', null=True)),
-                ('group', models.UUIDField(help_text='joins the parts of a broken-up phrase', null=True)),
-                ('act', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='annotation.act')),
-                ('assignment', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='%(class)ss', to='annotation.assignment')),
-                ('author', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('campaign_version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.campaignversion')),
-                ('ended_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('label', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotation.label')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='%(class)ss', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "origin",
+                    models.CharField(
+                        choices=[("human", "a person"), ("model", "a model"), ("program", "a program")],
+                        default="human",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "agent",
+                    models.CharField(
+                        blank=True, help_text="who said it where no user did: sim:ines, import:...", max_length=120
+                    ),
+                ),
+                (
+                    "said_at",
+                    models.DateTimeField(help_text="when it was said, where that was before it arrived", null=True),
+                ),
+                (
+                    "client_key",
+                    models.CharField(
+                        help_text="the writer's key: a repeated write adds nothing", max_length=100, null=True
+                    ),
+                ),
+                ("prefill", models.JSONField(help_text="what was pre-filled, and by which model", null=True)),
+                (
+                    "prefill_outcome",
+                    models.CharField(
+                        blank=True,
+                        choices=[("kept", "kept"), ("mended", "mended"), ("refused", "refused")],
+                        max_length=8,
+                    ),
+                ),
+                ("metadata", models.JSONField(default=dict)),
+                ("lineage", models.UUIDField(editable=False, help_text="the id of the first version")),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("ended_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "end_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[("superseded", "superseded"), ("retracted", "retracted")],
+                        editable=False,
+                        max_length=12,
+                    ),
+                ),
+                ("part", models.CharField(default="text", max_length=100)),
+                ("start", models.PositiveIntegerField(help_text="code points from the start of the stored text")),
+                ("end", models.PositiveIntegerField(help_text="exclusive")),
+                ("quote", models.TextField(blank=True)),
+                ("sentiment", models.SmallIntegerField(choices=[(-1, "bad"), (0, "neutral"), (1, "good")])),
+                ("severity", models.PositiveSmallIntegerField(default=2, help_text="1 slight, 2 plain, 3 grave")),
+                ("critique", models.TextField(blank=True)),
+                ("replacement", models.TextField(help_text="how it should read; empty: strike it", null=True)),
+                ("group", models.UUIDField(help_text="joins the parts of a broken-up phrase", null=True)),
+                (
+                    "act",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, related_name="+", to="annotation.act"
+                    ),
+                ),
+                (
+                    "assignment",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="%(class)ss",
+                        to="annotation.assignment",
+                    ),
+                ),
+                (
+                    "author",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "campaign_version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="annotation.campaignversion",
+                    ),
+                ),
+                (
+                    "ended_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "label",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotation.label"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="%(class)ss", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Evidence',
+            name="Evidence",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('passage', models.CharField(help_text="the passage's id in the prompt's context", max_length=200)),
-                ('sentences', models.JSONField(default=list, help_text='indexes of its sentences, where the source counts those')),
-                ('start', models.PositiveIntegerField(help_text="code points of the passage's text", null=True)),
-                ('end', models.PositiveIntegerField(null=True)),
-                ('quote', models.TextField(blank=True)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('span', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='evidence', to='annotation.spancritique')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("passage", models.CharField(help_text="the passage's id in the prompt's context", max_length=200)),
+                (
+                    "sentences",
+                    models.JSONField(default=list, help_text="indexes of its sentences, where the source counts those"),
+                ),
+                ("start", models.PositiveIntegerField(help_text="code points of the passage's text", null=True)),
+                ("end", models.PositiveIntegerField(null=True)),
+                ("quote", models.TextField(blank=True)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "span",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="evidence",
+                        to="annotation.spancritique",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Task',
+            name="Task",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('kind', models.CharField(choices=[('spans', 'mark phrases'), ('pair', 'compare two answers')], max_length=16)),
-                ('state', models.CharField(choices=[('open', 'open'), ('done', 'done'), ('withdrawn', 'withdrawn')], default='open', max_length=12)),
-                ('wanted', models.PositiveSmallIntegerField(default=1, help_text='opinions wanted')),
-                ('priority', models.FloatField(default=0)),
-                ('priority_reason', models.CharField(blank=True, max_length=200)),
-                ('shuffle_seed', models.PositiveIntegerField(default=0, help_text='an odd one shows `other` on the left')),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tasks', to='annotation.campaign')),
-                ('other', models.ForeignKey(help_text='of a pair', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='annotation.response')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('prompt', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='annotation.prompt')),
-                ('response', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tasks', to='annotation.response')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("spans", "mark phrases"), ("pair", "compare two answers")], max_length=16
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "open"), ("done", "done"), ("withdrawn", "withdrawn")],
+                        default="open",
+                        max_length=12,
+                    ),
+                ),
+                ("wanted", models.PositiveSmallIntegerField(default=1, help_text="opinions wanted")),
+                ("priority", models.FloatField(default=0)),
+                ("priority_reason", models.CharField(blank=True, max_length=200)),
+                (
+                    "shuffle_seed",
+                    models.PositiveIntegerField(default=0, help_text="an odd one shows `other` on the left"),
+                ),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tasks", to="annotation.campaign"
+                    ),
+                ),
+                (
+                    "other",
+                    models.ForeignKey(
+                        help_text="of a pair",
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="annotation.response",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "prompt",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="annotation.prompt"
+                    ),
+                ),
+                (
+                    "response",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tasks", to="annotation.response"
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='assignment',
-            name='task',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to='annotation.task'),
+            model_name="assignment",
+            name="task",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="assignments", to="annotation.task"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='act',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='act_in_project'),
+            model_name="act",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="act_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='campaign',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='campaign_in_project'),
+            model_name="campaign",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="campaign_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='campaign',
-            constraint=models.UniqueConstraint(fields=('project', 'name'), name='campaign_name_once'),
+            model_name="campaign",
+            constraint=models.UniqueConstraint(fields=("project", "name"), name="campaign_name_once"),
         ),
         migrations.AddConstraint(
-            model_name='campaign',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'paused', 'closed'])), name='campaign_state_known'),
-        ),
-        migrations.AddIndex(
-            model_name='importjob',
-            index=models.Index(condition=models.Q(('state__in', ['queued', 'running'])), fields=['state', 'lease_expires_at'], name='import_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='importjob',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='importjob_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='importjob',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'failed', 'done'])), name='import_state_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='labelset',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='labelset_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='labelset',
-            constraint=models.UniqueConstraint(fields=('project', 'name'), name='label_set_name_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='label',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='label_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='label',
-            constraint=redpen.accounts.tenancy.SameProject(field='label_set', name='label_set_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='label',
-            constraint=models.UniqueConstraint(fields=('label_set', 'key'), name='label_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='label',
-            constraint=models.UniqueConstraint(condition=models.Q(models.Q(('shortcut', ''), _negated=True), ('archived_at', None)), fields=('label_set', 'shortcut'), name='label_shortcut_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='label',
-            constraint=models.CheckConstraint(condition=models.Q(('sentiment__in', [-1, 0, 1])), name='label_sentiment_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='campaignversion',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='campaignversion_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='campaignversion',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign', name='campaign_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='campaignversion',
-            constraint=redpen.accounts.tenancy.SameProject(field='label_set', name='campaign_version_labels_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='campaignversion',
-            constraint=models.UniqueConstraint(fields=('campaign', 'number'), name='campaign_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='prompt_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.UniqueConstraint(fields=('project', 'content_hash'), name='prompt_once_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.UniqueConstraint(fields=('project', 'external_id'), name='prompt_external_id_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='prompt',
-            constraint=models.CheckConstraint(condition=models.Q(('split__in', ['train', 'dev', 'test'])), name='prompt_split_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='question',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='question_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='question',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='question_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='question',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['spans', 'pair'])), name='question_kind_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='ranking_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=redpen.accounts.tenancy.SameProject(field='prompt', name='ranking_prompt_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='ranking_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='ranking_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='ranking_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='ranking_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='ranking_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='ranking_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='ranking_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='ranking_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='ranking_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='ranking',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='ranking_prefill_outcome_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='reactionkind',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='reactionkind_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='reactionkind',
-            constraint=models.UniqueConstraint(fields=('project', 'key'), name='reaction_kind_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='reactionkind',
-            constraint=models.CheckConstraint(condition=models.Q(('polarity__in', [-1, 0, 1])), name='reaction_kind_polarity_known'),
+            model_name="campaign",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["open", "paused", "closed"])), name="campaign_state_known"
+            ),
         ),
         migrations.AddIndex(
-            model_name='response',
-            index=models.Index(fields=['project', 'model', 'id'], name='response_by_model'),
+            model_name="importjob",
+            index=models.Index(
+                condition=models.Q(("state__in", ["queued", "running"])),
+                fields=["state", "lease_expires_at"],
+                name="import_due",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='response',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='response_in_project'),
+            model_name="importjob",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="importjob_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='response',
-            constraint=redpen.accounts.tenancy.SameProject(field='prompt', name='response_prompt_same_project'),
+            model_name="importjob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["queued", "running", "failed", "done"])), name="import_state_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='response',
-            constraint=redpen.accounts.tenancy.SameProject(field='parent', name='response_parent_same_project'),
+            model_name="labelset",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="labelset_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='response',
-            constraint=models.UniqueConstraint(fields=('project', 'external_id'), name='response_external_id_once'),
+            model_name="labelset",
+            constraint=models.UniqueConstraint(fields=("project", "name"), name="label_set_name_once"),
         ),
         migrations.AddConstraint(
-            model_name='response',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='response_origin_known'),
+            model_name="label",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="label_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='response',
-            constraint=models.CheckConstraint(condition=models.Q(('token_logprobs', None), ('token_ids__len', models.F('token_logprobs__len')), _connector='OR'), name='response_one_logprob_a_token'),
+            model_name="label",
+            constraint=redpen.accounts.tenancy.SameProject(field="label_set", name="label_set_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='report_in_project'),
+            model_name="label",
+            constraint=models.UniqueConstraint(fields=("label_set", "key"), name="label_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='report_response_same_project'),
+            model_name="label",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(models.Q(("shortcut", ""), _negated=True), ("archived_at", None)),
+                fields=("label_set", "shortcut"),
+                name="label_shortcut_once",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='report_version_same_project'),
+            model_name="label",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("sentiment__in", [-1, 0, 1])), name="label_sentiment_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='report_assignment_same_project'),
+            model_name="campaignversion",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="campaignversion_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='report_act_same_project'),
+            model_name="campaignversion",
+            constraint=redpen.accounts.tenancy.SameProject(field="campaign", name="campaign_version_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='report_client_key_once'),
+            model_name="campaignversion",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="label_set", name="campaign_version_labels_same_project"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='report_version_once'),
+            model_name="campaignversion",
+            constraint=models.UniqueConstraint(fields=("campaign", "number"), name="campaign_version_once"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='report_one_live_version'),
+            model_name="prompt",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="prompt_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='report_origin_known'),
+            model_name="prompt",
+            constraint=models.UniqueConstraint(fields=("project", "content_hash"), name="prompt_once_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='report_has_someone'),
+            model_name="prompt",
+            constraint=models.UniqueConstraint(fields=("project", "external_id"), name="prompt_external_id_once"),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='report_ended_for_a_reason'),
+            model_name="prompt",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("split__in", ["train", "dev", "test"])), name="prompt_split_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='report',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='report_prefill_outcome_known'),
+            model_name="question",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="question_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="question",
+            constraint=redpen.accounts.tenancy.SameProject(field="campaign_version", name="question_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="question",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["spans", "pair"])), name="question_kind_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="ranking_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="ranking_prompt_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="ranking_version_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="ranking_assignment_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="ranking_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="ranking_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="ranking_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="ranking_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="ranking_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="ranking_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="ranking_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="ranking",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="ranking_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="reactionkind",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="reactionkind_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="reactionkind",
+            constraint=models.UniqueConstraint(fields=("project", "key"), name="reaction_kind_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="reactionkind",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("polarity__in", [-1, 0, 1])), name="reaction_kind_polarity_known"
+            ),
         ),
         migrations.AddIndex(
-            model_name='reaction',
-            index=models.Index(condition=models.Q(('response', None)), fields=['project', 'response_external_id'], name='reaction_waiting'),
+            model_name="response",
+            index=models.Index(fields=["project", "model", "id"], name="response_by_model"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='reaction_in_project'),
+            model_name="response",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="response_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='reaction_response_same_project'),
+            model_name="response",
+            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="response_prompt_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='reaction_version_same_project'),
+            model_name="response",
+            constraint=redpen.accounts.tenancy.SameProject(field="parent", name="response_parent_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='reaction_assignment_same_project'),
+            model_name="response",
+            constraint=models.UniqueConstraint(fields=("project", "external_id"), name="response_external_id_once"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='reaction_act_same_project'),
+            model_name="response",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="response_origin_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='reaction_client_key_once'),
+            model_name="response",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("token_logprobs", None), ("token_ids__len", models.F("token_logprobs__len")), _connector="OR"
+                ),
+                name="response_one_logprob_a_token",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='reaction_version_once'),
+            model_name="report",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="report_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='reaction_one_live_version'),
+            model_name="report",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="report_response_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='reaction_origin_known'),
+            model_name="report",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="report_version_same_project"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='reaction_has_someone'),
+            model_name="report",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="report_assignment_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='reaction_ended_for_a_reason'),
+            model_name="report",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="report_act_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='reaction_prefill_outcome_known'),
+            model_name="report",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="report_client_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=redpen.accounts.tenancy.SameProject(field='kind', name='reaction_kind_same_project'),
+            model_name="report",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="report_version_once"),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.UniqueConstraint(fields=('project', 'external_id'), name='reaction_external_id_once'),
+            model_name="report",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="report_one_live_version"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None), ('external_id', None)), fields=('response', 'kind', 'external_user'), name='reaction_once_a_user'),
+            model_name="report",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="report_origin_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='reaction',
-            constraint=models.CheckConstraint(condition=models.Q(('response__isnull', False), models.Q(('response_external_id', ''), _negated=True), _connector='OR'), name='reaction_names_a_response'),
+            model_name="report",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="report_has_someone",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rating',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='rating_in_project'),
+            model_name="report",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="report_ended_for_a_reason",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rating',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='rating_response_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='rating_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='rating_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='rating_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='rating_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='rating_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='rating_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='rating_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='rating_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='rating_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='rating',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='rating_prefill_outcome_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='preference_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=redpen.accounts.tenancy.SameProject(field='prompt', name='preference_prompt_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='preference_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='preference_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='preference_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='preference_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='preference_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='preference_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='preference_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='preference_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='preference_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='preference_prefill_outcome_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=redpen.accounts.tenancy.SameProject(field='response_a', name='preference_a_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=redpen.accounts.tenancy.SameProject(field='response_b', name='preference_b_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.CheckConstraint(condition=models.Q(('response_a', models.F('response_b')), _negated=True), name='preference_of_two_answers'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.CheckConstraint(condition=models.Q(('choice__in', ['a', 'b', 'tie', 'neither'])), name='preference_choice_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.CheckConstraint(condition=models.Q(('strength__gte', 1), ('strength__lte', 3)), name='preference_strength_1_to_3'),
-        ),
-        migrations.AddConstraint(
-            model_name='preference',
-            constraint=models.CheckConstraint(condition=models.Q(('shown_first__in', ['', 'a', 'b'])), name='preference_order_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='outcome_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='outcome_response_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='outcome_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='outcome_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='outcome_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='outcome_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='outcome_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='outcome_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='outcome_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='outcome_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='outcome_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='outcome_prefill_outcome_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='outcome',
-            constraint=models.CheckConstraint(condition=models.Q(('stage__in', ['at_once', 'hindsight'])), name='outcome_stage_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='critique_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='critique_response_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='critique_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='critique_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='critique_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='critique_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='critique_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='critique_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='critique_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='critique_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='critique_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='critique_prefill_outcome_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.CheckConstraint(condition=models.Q(('verdict__in', ['', 'good', 'bad'])), name='critique_verdict_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='critique',
-            constraint=models.CheckConstraint(condition=models.Q(('text', ''), ('verdict', ''), _negated=True), name='critique_says_something'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='comment_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='comment_response_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='comment_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='comment_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='comment_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='comment_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='comment_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='comment_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='comment_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='comment_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='comment_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='comment',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='comment_prefill_outcome_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='choice_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=redpen.accounts.tenancy.SameProject(field='prompt', name='choice_prompt_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='choice_response_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='choice_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='choice_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='choice_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='choice_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='choice_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='choice_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='choice_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='choice_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='choice_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='choice',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='choice_prefill_outcome_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='rewrite_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='rewrite_response_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='rewrite_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='rewrite_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='rewrite_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='rewrite_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='rewrite_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='rewrite_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='rewrite_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='rewrite_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='rewrite_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='rewrite_prefill_outcome_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=redpen.accounts.tenancy.SameProject(field='better', name='rewrite_better_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='rewrite',
-            constraint=models.CheckConstraint(condition=models.Q(('response', models.F('better')), _negated=True), name='rewrite_is_another_answer'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='skip_in_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='skip_response_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='skip_version_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='skip_assignment_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='skip_act_same_project'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='skip_client_key_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='skip_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='skip_one_live_version'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='skip_origin_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='skip_has_someone'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='skip_ended_for_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='skip',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='skip_prefill_outcome_known'),
+            model_name="report",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="report_prefill_outcome_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='spancritique',
-            index=models.Index(condition=models.Q(('ended_at', None)), fields=['response', 'start'], name='span_live_on_response'),
+            model_name="reaction",
+            index=models.Index(
+                condition=models.Q(("response", None)),
+                fields=["project", "response_external_id"],
+                name="reaction_waiting",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='spancritique_in_project'),
+            model_name="reaction",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="reaction_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='spancritique_response_same_project'),
+            model_name="reaction",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="reaction_response_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='spancritique_version_same_project'),
+            model_name="reaction",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="reaction_version_same_project"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=redpen.accounts.tenancy.SameProject(field='assignment', name='spancritique_assignment_same_project'),
+            model_name="reaction",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="reaction_assignment_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=redpen.accounts.tenancy.SameProject(field='act', name='spancritique_act_same_project'),
+            model_name="reaction",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="reaction_act_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='spancritique_client_key_once'),
+            model_name="reaction",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="reaction_client_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.UniqueConstraint(fields=('lineage', 'version'), name='spancritique_version_once'),
+            model_name="reaction",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="reaction_version_once"),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at', None)), fields=('lineage',), name='spancritique_one_live_version'),
+            model_name="reaction",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="reaction_one_live_version"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.CheckConstraint(condition=models.Q(('origin__in', ['human', 'model', 'program'])), name='spancritique_origin_known'),
+            model_name="reaction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="reaction_origin_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.CheckConstraint(condition=models.Q(('author__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='spancritique_has_someone'),
+            model_name="reaction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="reaction_has_someone",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end_reason', ''), ('ended_at', None)), models.Q(('end_reason__in', ['superseded', 'retracted']), ('ended_at__isnull', False)), _connector='OR'), name='spancritique_ended_for_a_reason'),
+            model_name="reaction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="reaction_ended_for_a_reason",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.CheckConstraint(condition=models.Q(('prefill_outcome', ''), models.Q(('prefill__isnull', False), ('prefill_outcome__in', ['kept', 'mended', 'refused'])), _connector='OR'), name='spancritique_prefill_outcome_known'),
+            model_name="reaction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="reaction_prefill_outcome_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=redpen.accounts.tenancy.SameProject(field='label', name='span_label_same_project'),
+            model_name="reaction",
+            constraint=redpen.accounts.tenancy.SameProject(field="kind", name="reaction_kind_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.CheckConstraint(condition=models.Q(('end__gte', models.F('start'))), name='span_runs_forwards'),
+            model_name="reaction",
+            constraint=models.UniqueConstraint(fields=("project", "external_id"), name="reaction_external_id_once"),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.CheckConstraint(condition=models.Q(('end', django.db.models.expressions.CombinedExpression(models.F('start'), '+', django.db.models.functions.text.Length('quote')))), name='span_quote_fills_its_offsets'),
+            model_name="reaction",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None), ("external_id", None)),
+                fields=("response", "kind", "external_user"),
+                name="reaction_once_a_user",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.CheckConstraint(condition=models.Q(('sentiment__in', [-1, 0, 1])), name='span_sentiment_known'),
+            model_name="reaction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("response__isnull", False), models.Q(("response_external_id", ""), _negated=True), _connector="OR"
+                ),
+                name="reaction_names_a_response",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='spancritique',
-            constraint=models.CheckConstraint(condition=models.Q(('severity__gte', 1), ('severity__lte', 3)), name='span_severity_1_to_3'),
+            model_name="rating",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="rating_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='evidence',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='evidence_in_project'),
+            model_name="rating",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="rating_response_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='evidence',
-            constraint=redpen.accounts.tenancy.SameProject(field='span', name='evidence_span_same_project'),
+            model_name="rating",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="rating_version_same_project"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='evidence',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('end', None), ('start', None)), ('end', django.db.models.expressions.CombinedExpression(models.F('start'), '+', django.db.models.functions.text.Length('quote'))), _connector='OR'), name='evidence_quote_fills_its_offsets'),
+            model_name="rating",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="rating_assignment_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="rating",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="rating_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="rating",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="rating_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="rating",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="rating_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="rating",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="rating_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rating",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="rating_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rating",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="rating_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rating",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="rating_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rating",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="rating_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="preference_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="preference_prompt_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="preference_version_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="assignment", name="preference_assignment_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="preference_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="preference_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="preference_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="preference_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="preference_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="preference_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="preference_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="preference_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=redpen.accounts.tenancy.SameProject(field="response_a", name="preference_a_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=redpen.accounts.tenancy.SameProject(field="response_b", name="preference_b_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("response_a", models.F("response_b")), _negated=True),
+                name="preference_of_two_answers",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("choice__in", ["a", "b", "tie", "neither"])), name="preference_choice_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("strength__gte", 1), ("strength__lte", 3)), name="preference_strength_1_to_3"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="preference",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("shown_first__in", ["", "a", "b"])), name="preference_order_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="outcome_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="outcome_response_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="outcome_version_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="outcome_assignment_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="outcome_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="outcome_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="outcome_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="outcome_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="outcome_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="outcome_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="outcome_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="outcome_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="outcome",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("stage__in", ["at_once", "hindsight"])), name="outcome_stage_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="critique_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="critique_response_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="critique_version_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="critique_assignment_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="critique_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="critique_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="critique_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="critique_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="critique_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="critique_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="critique_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="critique_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("verdict__in", ["", "good", "bad"])), name="critique_verdict_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="critique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("text", ""), ("verdict", ""), _negated=True), name="critique_says_something"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="comment_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="comment_response_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="comment_version_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="comment_assignment_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="comment_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="comment_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="comment_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="comment_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="comment_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="comment_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="comment_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="comment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="comment_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="choice_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="choice_prompt_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="choice_response_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="choice_version_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="choice_assignment_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="choice_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="choice_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="choice_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="choice_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="choice_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="choice_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="choice_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="choice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="choice_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="rewrite_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="rewrite_response_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="rewrite_version_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="rewrite_assignment_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="rewrite_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="rewrite_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="rewrite_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="rewrite_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="rewrite_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="rewrite_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="rewrite_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="rewrite_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=redpen.accounts.tenancy.SameProject(field="better", name="rewrite_better_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="rewrite",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("response", models.F("better")), _negated=True), name="rewrite_is_another_answer"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="skip_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="skip_response_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=redpen.accounts.tenancy.SameProject(field="campaign_version", name="skip_version_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="skip_assignment_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="skip_act_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="skip_client_key_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="skip_version_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="skip_one_live_version"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="skip_origin_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="skip_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="skip_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="skip",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="skip_prefill_outcome_known",
+            ),
         ),
         migrations.AddIndex(
-            model_name='task',
-            index=models.Index(condition=models.Q(('state', 'open')), fields=['campaign', '-priority', 'id'], name='task_to_deal'),
+            model_name="spancritique",
+            index=models.Index(
+                condition=models.Q(("ended_at", None)), fields=["response", "start"], name="span_live_on_response"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='task_in_project'),
+            model_name="spancritique",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="spancritique_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign', name='task_campaign_same_project'),
+            model_name="spancritique",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="spancritique_response_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=redpen.accounts.tenancy.SameProject(field='prompt', name='task_prompt_same_project'),
+            model_name="spancritique",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="spancritique_version_same_project"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=redpen.accounts.tenancy.SameProject(field='response', name='task_response_same_project'),
+            model_name="spancritique",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="assignment", name="spancritique_assignment_same_project"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=redpen.accounts.tenancy.SameProject(field='other', name='task_other_same_project'),
+            model_name="spancritique",
+            constraint=redpen.accounts.tenancy.SameProject(field="act", name="spancritique_act_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.UniqueConstraint(fields=('campaign', 'kind', 'response', 'other'), name='task_once_in_campaign', nulls_distinct=False),
+            model_name="spancritique",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="spancritique_client_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['spans', 'pair'])), name='task_kind_known'),
+            model_name="spancritique",
+            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="spancritique_version_once"),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'done', 'withdrawn'])), name='task_state_known'),
+            model_name="spancritique",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("ended_at", None)), fields=("lineage",), name="spancritique_one_live_version"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'pair'), ('other__isnull', False)), models.Q(models.Q(('kind', 'pair'), _negated=True), ('other', None)), _connector='OR'), name='task_pair_has_two_answers'),
+            model_name="spancritique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("origin__in", ["human", "model", "program"])), name="spancritique_origin_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='task',
-            constraint=models.CheckConstraint(condition=models.Q(('wanted__gte', 1)), name='task_wants_an_opinion'),
+            model_name="spancritique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="spancritique_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="spancritique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end_reason", ""), ("ended_at", None)),
+                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                    _connector="OR",
+                ),
+                name="spancritique_ended_for_a_reason",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="spancritique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("prefill_outcome", ""),
+                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
+                    _connector="OR",
+                ),
+                name="spancritique_prefill_outcome_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="spancritique",
+            constraint=redpen.accounts.tenancy.SameProject(field="label", name="span_label_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="spancritique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("end__gte", models.F("start"))), name="span_runs_forwards"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="spancritique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "end",
+                        django.db.models.expressions.CombinedExpression(
+                            models.F("start"), "+", django.db.models.functions.text.Length("quote")
+                        ),
+                    )
+                ),
+                name="span_quote_fills_its_offsets",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="spancritique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("sentiment__in", [-1, 0, 1])), name="span_sentiment_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="spancritique",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("severity__gte", 1), ("severity__lte", 3)), name="span_severity_1_to_3"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="evidence",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="evidence_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="evidence",
+            constraint=redpen.accounts.tenancy.SameProject(field="span", name="evidence_span_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="evidence",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("end", None), ("start", None)),
+                    (
+                        "end",
+                        django.db.models.expressions.CombinedExpression(
+                            models.F("start"), "+", django.db.models.functions.text.Length("quote")
+                        ),
+                    ),
+                    _connector="OR",
+                ),
+                name="evidence_quote_fills_its_offsets",
+            ),
         ),
         migrations.AddIndex(
-            model_name='assignment',
-            index=models.Index(fields=['user', 'state', '-id'], name='assignment_of_person'),
+            model_name="task",
+            index=models.Index(
+                condition=models.Q(("state", "open")), fields=["campaign", "-priority", "id"], name="task_to_deal"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='assignment',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='assignment_in_project'),
+            model_name="task",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="task_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='assignment',
-            constraint=redpen.accounts.tenancy.SameProject(field='task', name='assignment_task_same_project'),
+            model_name="task",
+            constraint=redpen.accounts.tenancy.SameProject(field="campaign", name="task_campaign_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='assignment',
-            constraint=redpen.accounts.tenancy.SameProject(field='campaign_version', name='assignment_version_same_project'),
+            model_name="task",
+            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="task_prompt_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='assignment',
-            constraint=models.UniqueConstraint(fields=('task', 'user'), name='assignment_once_a_person'),
+            model_name="task",
+            constraint=redpen.accounts.tenancy.SameProject(field="response", name="task_response_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='assignment',
-            constraint=models.UniqueConstraint(condition=models.Q(('agent', ''), _negated=True), fields=('task', 'agent'), name='assignment_once_an_agent'),
+            model_name="task",
+            constraint=redpen.accounts.tenancy.SameProject(field="other", name="task_other_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='assignment',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['held', 'submitted', 'skipped', 'lapsed'])), name='assignment_state_known'),
+            model_name="task",
+            constraint=models.UniqueConstraint(
+                fields=("campaign", "kind", "response", "other"), name="task_once_in_campaign", nulls_distinct=False
+            ),
         ),
         migrations.AddConstraint(
-            model_name='assignment',
-            constraint=models.CheckConstraint(condition=models.Q(('user__isnull', False), models.Q(('agent', ''), _negated=True), _connector='OR'), name='assignment_has_someone'),
+            model_name="task",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["spans", "pair"])), name="task_kind_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='assignment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'submitted'), _negated=True), ('submitted_at__isnull', False), _connector='OR'), name='assignment_submitted_at_a_time'),
+            model_name="task",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["open", "done", "withdrawn"])), name="task_state_known"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="task",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind", "pair"), ("other__isnull", False)),
+                    models.Q(models.Q(("kind", "pair"), _negated=True), ("other", None)),
+                    _connector="OR",
+                ),
+                name="task_pair_has_two_answers",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="task",
+            constraint=models.CheckConstraint(condition=models.Q(("wanted__gte", 1)), name="task_wants_an_opinion"),
+        ),
+        migrations.AddIndex(
+            model_name="assignment",
+            index=models.Index(fields=["user", "state", "-id"], name="assignment_of_person"),
+        ),
+        migrations.AddConstraint(
+            model_name="assignment",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="assignment_in_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="assignment",
+            constraint=redpen.accounts.tenancy.SameProject(field="task", name="assignment_task_same_project"),
+        ),
+        migrations.AddConstraint(
+            model_name="assignment",
+            constraint=redpen.accounts.tenancy.SameProject(
+                field="campaign_version", name="assignment_version_same_project"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="assignment",
+            constraint=models.UniqueConstraint(fields=("task", "user"), name="assignment_once_a_person"),
+        ),
+        migrations.AddConstraint(
+            model_name="assignment",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("agent", ""), _negated=True),
+                fields=("task", "agent"),
+                name="assignment_once_an_agent",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="assignment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["held", "submitted", "skipped", "lapsed"])),
+                name="assignment_state_known",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="assignment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("user__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
+                name="assignment_has_someone",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="assignment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "submitted"), _negated=True), ("submitted_at__isnull", False), _connector="OR"
+                ),
+                name="assignment_submitted_at_a_time",
+            ),
         ),
     ]

@@ -31,7 +31,7 @@ class LabelSet(ProjectRow):
 
 
 class Label(ProjectRow):
-    """A kind of phrase. Records point at its id, so its name is free to change; a used label is archived, not deleted."""
+    """A kind of phrase. Records point at its id, so its name may change; a used label is archived, not deleted."""
 
     label_set = models.ForeignKey(LabelSet, on_delete=models.CASCADE, related_name="labels")
     key = models.SlugField(max_length=60, help_text="stable, for imports, exports and recipes")
@@ -87,7 +87,7 @@ class CampaignVersion(ProjectRow):
     number = models.PositiveIntegerField()
     guidelines = models.TextField(blank=True)
     label_set = models.ForeignKey(LabelSet, null=True, on_delete=models.PROTECT, related_name="+")
-    labels = models.JSONField(default=list, help_text="[{id, key, name, sentiment, description}, ...] at that time")
+    labels = models.JSONField(default=list, help_text="[{id, key, name, sentiment, description, shortcut}, ...] then")
 
     class Meta:
         constraints = [
@@ -122,7 +122,7 @@ class Question(ProjectRow):
 
 
 class Task(ProjectRow):
-    """One piece of work: mark one response, or compare two. `priority` is written by `training`; the highest is dealt first."""
+    """One piece of work: mark one response, or compare two. The highest `priority`, written by `training`, is first."""
 
     class State(models.TextChoices):
         OPEN = "open", "open"
@@ -190,9 +190,7 @@ class Assignment(ProjectRow):
             SameProject(field="task", name="assignment_task_same_project"),
             SameProject(field="campaign_version", name="assignment_version_same_project"),
             models.UniqueConstraint(fields=["task", "user"], name="assignment_once_a_person"),
-            models.UniqueConstraint(
-                fields=["task", "agent"], condition=~Q(agent=""), name="assignment_once_an_agent"
-            ),
+            models.UniqueConstraint(fields=["task", "agent"], condition=~Q(agent=""), name="assignment_once_an_agent"),
             models.CheckConstraint(
                 condition=Q(state__in=["held", "submitted", "skipped", "lapsed"]), name="assignment_state_known"
             ),

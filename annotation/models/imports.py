@@ -37,5 +37,7 @@ class ImportJob(ProjectRow):
         ]
         indexes = [
             # the sweeper: what the bell missed
-            models.Index(fields=["state", "lease_expires_at"], condition=Q(state__in=["queued", "running"]), name="import_due"),
+            models.Index(
+                fields=["state", "lease_expires_at"], condition=Q(state__in=["queued", "running"]), name="import_due"
+            ),
         ]

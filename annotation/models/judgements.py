@@ -53,7 +53,9 @@ class Preference(FeedbackRecord):
             SameProject(field="response_a", name="preference_a_same_project"),
             SameProject(field="response_b", name="preference_b_same_project"),
             models.CheckConstraint(condition=~Q(response_a=F("response_b")), name="preference_of_two_answers"),
-            models.CheckConstraint(condition=Q(choice__in=["a", "b", "tie", "neither"]), name="preference_choice_known"),
+            models.CheckConstraint(
+                condition=Q(choice__in=["a", "b", "tie", "neither"]), name="preference_choice_known"
+            ),
             models.CheckConstraint(condition=Q(strength__gte=1, strength__lte=3), name="preference_strength_1_to_3"),
             models.CheckConstraint(condition=Q(shown_first__in=["", "a", "b"]), name="preference_order_known"),
         ]

@@ -34,9 +34,7 @@ class SpanCritique(ResponseRecord):
             *record_constraints("response"),
             SameProject(field="label", name="span_label_same_project"),
             models.CheckConstraint(condition=Q(end__gte=F("start")), name="span_runs_forwards"),
-            models.CheckConstraint(
-                condition=Q(end=F("start") + Length("quote")), name="span_quote_fills_its_offsets"
-            ),
+            models.CheckConstraint(condition=Q(end=F("start") + Length("quote")), name="span_quote_fills_its_offsets"),
             models.CheckConstraint(condition=Q(sentiment__in=Sentiment.values), name="span_sentiment_known"),
             models.CheckConstraint(condition=Q(severity__gte=1, severity__lte=3), name="span_severity_1_to_3"),
         ]
