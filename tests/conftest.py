@@ -7,20 +7,16 @@ import pytest
 from django.conf import settings
 
 from redpen.services import process
-from redpen.services.postgres import Postgres
 from redpen.services.redis import Redis
 from tests.cast import cast  # noqa: F401 - a fixture for all
+from tests.servers import PostgresForTests
 
 
 @pytest.fixture(scope="session")
 def postgres():
-    """The embedded Postgres, without fsync."""
-    server = Postgres(settings.DATA_DIR, fast=True)
-    server.initialise()
-    running = server.start()
-    server.wait(running)
-    yield server
-    process.stop(running, sign=process.signal.SIGINT)
+    servers = PostgresForTests(settings.DATA_DIR)
+    yield servers
+    servers.stop()
 
 
 @pytest.fixture(scope="session")
@@ -33,8 +29,10 @@ def redis_server():
 
 
 @pytest.fixture(scope="session")
-def django_db_modify_db_settings(postgres, redis_server):
-    """pytest-django asks for this before it makes the test database: the servers run from then on."""
+def django_db_setup(django_test_environment, django_db_blocker, postgres, redis_server):
+    """In pytest-django's place: the first test that touches the database starts the servers."""
+    with django_db_blocker.unblock():
+        postgres.migrate()
 
 
 def pytest_unconfigure(config):
