@@ -136,4 +136,24 @@ class AuditEvent(models.Model):
         indexes = [
             models.Index(fields=["project", "-id"], name="audit_of_project"),  # the project's audit page, newest first
             models.Index(fields=["subject_id", "id"], name="audit_of_subject"),  # the history of one record
+            models.Index(fields=["project", "action", "-id"], name="audit_of_action"),  # the audit page's two filters
+            models.Index(fields=["project", "actor", "-id"], name="audit_of_actor"),
+        ]
+
+
+class SignInAttempt(models.Model):
+    """A sign-in that failed, or has not ended yet. Who fails too often waits: redpen.accounts.actions.signing_in.
+
+    The address that was typed is kept as a keyed hash: people type passwords there by mistake.
+    """
+
+    who = models.CharField(max_length=64)
+    address = models.CharField(max_length=45)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["who", "at"], name="sign_in_attempts_of_person"),
+            models.Index(fields=["address", "at"], name="sign_in_attempts_of_address"),
+            models.Index(fields=["at"], name="sign_in_attempts_by_age"),  # the clean-up
         ]

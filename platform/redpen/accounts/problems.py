@@ -1,4 +1,4 @@
-"""Errors as programs read them: `application/problem+json` (RFC 9457) with a stable code, from our errors, Django's and DRF's."""
+"""Errors as programs read them: `application/problem+json` (RFC 9457) with a stable code, whoever raised them."""
 
 from __future__ import annotations
 

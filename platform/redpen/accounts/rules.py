@@ -56,7 +56,8 @@ def signed_in(request: HttpRequest) -> User:
 def open_project(request: HttpRequest, slug: str, action: str) -> Project:
     """The project at `slug` for someone who may do `action` there.
 
-    Sets `request.project` and `request.role`. Raises NotSignedIn (401: pages send to the sign-in page), NotFound (404) to strangers, MissingRole (403).
+    Sets `request.project` and `request.role`. Raises NotSignedIn (401; pages send to the sign-in page), NotFound (404,
+    to strangers as where nothing is) or MissingRole (403).
     """
     user = signed_in(request)
     membership = Membership.objects.select_related("project").filter(project__slug=slug, user=user).first()
@@ -65,7 +66,8 @@ def open_project(request: HttpRequest, slug: str, action: str) -> Project:
     if not may(membership.role, action):
         allowed = ", ".join(sorted(ALLOWED[action]))
         raise MissingRole(
-            f"You are {membership.get_role_display().lower()} here; this takes one of: {allowed}. Ask an admin of the project.",
+            f"You are {membership.get_role_display().lower()} here; this takes one of: {allowed}. Ask an admin of the "
+            "project.",
             data={"action": action, "role": membership.role},
         )
     request.project, request.role = membership.project, membership.role  # type: ignore[attr-defined]

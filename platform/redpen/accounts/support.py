@@ -1,4 +1,4 @@
-"""The site for support staff, at /support/: every record can be looked at, none edited. Sign-in and passwords are ours."""
+"""The site for support staff, at /support/: every record can be looked at, none edited. Sign-in is ours."""
 
 from __future__ import annotations
 
