@@ -1,0 +1,27 @@
+"""The engine: what every recipe is composed of, as pure functions on tensors. It knows no Django.
+
+Importing this package costs nothing: a part (and torch with it) is loaded when it is first used, so that the web
+process can read the recipes' configs without ever importing torch.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "heads",
+        "logprobs",
+        "loop",
+        "measures",
+        "models",
+        "objectives",
+        "packs",
+        "passages",
+        "policy",
+        "rollouts",
+        "scoring",
+        "smollm2",
+        "tiny",
+        "tokens",
+    ],
+)

@@ -1,0 +1,134 @@
+"""The policy: one copy of the base with an adapter. Its reference is the same weights with the adapter switched off,
+or with the frozen parent adapter when a run continues another run's: never a second model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from training.engine.logprobs import completion_logprobs
+from training.engine.models import load_base
+from training.engine.packs import Row, micro_batches
+
+TRAINED = "default"  # peft's own name, so that the saved folder is an ordinary adapter
+PARENT = "parent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A low-rank adapter on the linear layers of the backbone."""
+
+    rank: int = 16
+    alpha: float | None = None  # twice the rank when not given
+    dropout: float = 0.0
+    targets: Sequence[str] | str = "all-linear"  # never the head: it is left to those who ask for it
+
+
+class Policy:
+    """A causal language model that is being trained through an adapter."""
+
+    def __init__(self, model: PeftModel, tokenizer: Any, *, base: Path) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.base = base
+
+    @classmethod
+    def load(cls, base: Path | str, *, lora: Lora | None = None, parent: Path | None = None, seed: int = 0) -> Policy:
+        """The base with a fresh adapter, drawn from `seed`, or with a copy of `parent`'s to go on training."""
+        model, tokenizer = load_base(base)
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        if parent is not None:
+            wrapped = PeftModel.from_pretrained(model, str(parent), adapter_name=TRAINED, is_trainable=True)
+            wrapped.load_adapter(str(parent), adapter_name=PARENT, is_trainable=False)
+            wrapped.set_adapter(TRAINED)
+        else:
+            options = lora or Lora()
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                wrapped = get_peft_model(model, _config(options), adapter_name=TRAINED)
+        return cls(wrapped, tokenizer, base=Path(base))
+
+    @classmethod
+    def open(cls, base: Path | str, adapter: Path | None) -> Policy:
+        """A trained policy to sample from or score with; `adapter` None is the base itself, with an adapter that does
+        nothing.
+        """
+        policy = cls.load(base, parent=None, lora=Lora(rank=1)) if adapter is None else cls.load(base, parent=adapter)
+        policy.model.eval()
+        return policy
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What is trained."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    @contextmanager
+    def as_reference(self) -> Iterator[nn.Module]:
+        """The model as it was before this run: no gradients, no dropout, adapter off (or the parent's on)."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                if PARENT in self.model.peft_config:
+                    self.model.set_adapter(PARENT)
+                    yield self.model
+                else:
+                    with self.model.disable_adapter():
+                        yield self.model
+        finally:
+            if PARENT in self.model.peft_config:
+                self.model.set_adapter(TRAINED)
+                _freeze(self.model, PARENT)
+            self.model.train(training)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter, in peft's own form, as safetensors."""
+        self.model.save_pretrained(str(folder), selected_adapters=[TRAINED], safe_serialization=True)
+        (folder / "README.md").unlink(missing_ok=True)  # peft writes an empty model card
+
+
+def log_ratios(policy: Policy, rows: Sequence[Row], *, tokens: int) -> list[float]:
+    """log p_policy - log p_reference of each row's trained tokens, summed; exactly 0 while nothing has been learned."""
+    gaps: list[float] = [0.0] * len(rows)
+    numbered = [replace(row, name=str(place)) for place, row in enumerate(rows)]
+    training = policy.model.training
+    policy.model.eval()
+    for pack in micro_batches(numbered, tokens=tokens, device=policy.device):
+        with torch.no_grad():
+            now = pack.sum_by_row(completion_logprobs(policy.model, pack).values)
+        with policy.as_reference() as reference:
+            then = pack.sum_by_row(completion_logprobs(reference, pack).values)
+        for row, gap in zip(pack.rows, (now - then).tolist(), strict=True):
+            gaps[int(row.name)] = gap
+    policy.model.train(training)
+    return gaps
+
+
+def _config(options: Lora) -> LoraConfig:
+    return LoraConfig(
+        r=options.rank,
+        lora_alpha=options.alpha if options.alpha is not None else 2 * options.rank,  # type: ignore[arg-type]
+        lora_dropout=options.dropout,
+        target_modules=options.targets if isinstance(options.targets, str) else list(options.targets),
+        task_type="CAUSAL_LM",
+    )
+
+
+def _freeze(model: PeftModel, adapter: str) -> None:
+    for name, parameter in model.named_parameters():
+        if f".{adapter}." in name:
+            parameter.requires_grad_(False)

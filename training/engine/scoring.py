@@ -1,0 +1,169 @@
+"""A trained span reward model that scores any answer, token by token.
+
+How a row is shown to the model (passages, echo) is decided here, once, for training and for scoring alike: it is
+written into the artifact's `redpen.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+
+from training.engine.heads import TokenHead, sentiment, token_scores
+from training.engine.packs import Row, micro_batches
+from training.engine.passages import passages_text, question_of, with_passages
+from training.engine.policy import Policy
+from training.engine.tokens import RenderedChat, render_chat
+
+ECHO = "Read the answer again, and mind every phrase."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How an answer is shown to the classifier."""
+
+    echo: bool = True  # the answer is read twice and the second reading is classified
+    passage_tokens: int = 256  # how much of the prompt's passages is shown: the best sentences; 0 shows none
+    max_tokens: int = 1024  # longer rows are left out
+
+
+class TokenScore(TypedDict):
+    """What the model thinks of one token of the answer."""
+
+    start: int
+    end: int
+    text: str
+    good: float
+    bad: float
+    score: float
+    labels: dict[str, float]
+
+
+class Item(TypedDict):
+    """An answer to be scored."""
+
+    messages: Sequence[Mapping[str, Any]]
+    context: Sequence[Mapping[str, Any]]
+    text: str
+
+
+def show(tokenizer: Any, reading: Reading, item: Item) -> RenderedChat:
+    """The conversation that the classifier reads; its completion is what is classified."""
+    messages, text = item["messages"], item["text"]
+    passages = ""
+    if reading.passage_tokens and item["context"]:
+        passages = passages_text(
+            f"{question_of(messages)}\n{text}",
+            item["context"],
+            budget=reading.passage_tokens,
+            measure=_measure(tokenizer),
+        )
+    told = with_passages(messages, passages)
+    if reading.echo:
+        told += [{"role": "assistant", "content": text}, {"role": "user", "content": ECHO}]
+    return render_chat(tokenizer, told, response=text)
+
+
+def prompt_ids(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    context: Sequence[Mapping[str, Any]],
+    *,
+    passage_tokens: int,
+) -> list[int]:
+    """A prompt as a policy is given it, generation prompt included; passages are chosen by the question alone."""
+    passages = ""
+    if passage_tokens and context:
+        passages = passages_text(question_of(messages), context, budget=passage_tokens, measure=_measure(tokenizer))
+    return render_chat(tokenizer, with_passages(messages, passages), response=None).ids
+
+
+def _measure(tokenizer: Any) -> Callable[[str], int]:
+    return lambda piece: len(tokenizer(piece, add_special_tokens=False)["input_ids"])
+
+
+class TooLongToScore(ValueError):
+    """The answer with its prompt is longer than the model was trained on."""
+
+
+class SpanScorer:
+    """A span reward model, loaded."""
+
+    def __init__(self, policy: Policy, head: TokenHead, *, labels: Sequence[str], reading: Reading) -> None:
+        self.policy = policy
+        self.head = head
+        self.labels = list(labels)
+        self.reading = reading
+
+    @classmethod
+    def load(cls, folder: Path | str, *, base: Path | str | None = None) -> SpanScorer:
+        """Read an artifact; `base` overrides the place of the base model that it was trained on."""
+        folder = Path(folder)
+        card = json.loads((folder / "redpen.json").read_text())
+        policy = Policy.open(base or card["base"], folder)
+        head = TokenHead.load(folder / "head.safetensors")
+        return cls(policy, head, labels=[label["key"] for label in card["labels"]], reading=Reading(**card["reading"]))
+
+    def score(
+        self, messages: Sequence[Mapping[str, Any]], context: Sequence[Mapping[str, Any]], text: str
+    ) -> list[TokenScore]:
+        """One entry for each token of `text`; raise TooLongToScore where it does not fit."""
+        (found,) = self.score_many([{"messages": messages, "context": context, "text": text}])
+        if found is None:
+            raise TooLongToScore(
+                f"The prompt and the answer are longer than the {self.reading.max_tokens} tokens that this model reads."
+            )
+        return found
+
+    @torch.no_grad()
+    def score_many(self, items: Iterable[Item], *, tokens: int = 4096) -> list[list[TokenScore] | None]:
+        """Scores of many answers, in their order; None for one that is too long (or cannot be rendered)."""
+        shown = [show(self.policy.tokenizer, self.reading, item) for item in items]
+        rows = [
+            Row(name=str(index), ids=chat.ids, trained=chat.completion_mask)
+            for index, chat in enumerate(shown)
+            if len(chat.ids) <= self.reading.max_tokens
+        ]
+        found: list[list[TokenScore] | None] = [None] * len(shown)
+        self.policy.model.eval()
+        for pack in micro_batches(rows, tokens=max(tokens, self.reading.max_tokens), device=self.policy.device):
+            scores = token_scores(self.policy.model, self.head, pack)
+            moods, labels = sentiment(scores), torch.sigmoid(scores[:, 3:])
+            for index, row in enumerate(pack.rows):
+                of_row = pack.row_of == index
+                found[int(row.name)] = self._spell(shown[int(row.name)], moods[of_row], labels[of_row])
+        return found
+
+    def _spell(self, chat: RenderedChat, moods: torch.Tensor, labels: torch.Tensor) -> list[TokenScore]:
+        text = chat.text[chat.response_start : chat.response_end]
+        return [
+            TokenScore(
+                start=start,
+                end=end,
+                text=text[start:end],
+                good=mood[2],
+                bad=mood[0],
+                score=mood[2] - mood[0],
+                labels=dict(zip(self.labels, of_labels, strict=True)),
+            )
+            for (start, end), mood, of_labels in zip(
+                chat.response_offsets, moods.tolist(), labels.tolist(), strict=False
+            )
+        ]
+
+
+def reward(scores: Sequence[TokenScore]) -> float:
+    """One number from a span reward model: the mean over the answer's tokens of p(good) - p(bad); 0 for an empty
+    answer.
+    """
+    return sum(token["score"] for token in scores) / len(scores) if scores else 0.0
+
+
+def card_of(reading: Reading) -> dict[str, Any]:
+    """The reading as it stands in `redpen.json`."""
+    return asdict(reading)

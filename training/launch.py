@@ -1,0 +1,171 @@
+"""The child of a run: `python -m training.launch RUN_DIR` reads run.json, trains, and says all in events.jsonl.
+
+Its parent holds the other end of its standard input: when that closes, the parent is gone and this process ends at
+once, so that no run is ever trained twice. SIGTERM asks it to stop between two steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pydantic import ValidationError
+
+from training.recipes.context import Cancelled, Events, RecipeError, RunContext
+from training.recipes.registry import NoSuchRecipe, get
+
+ORPHANED = 76  # exit status when the parent has gone
+FAILED = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Run one attempt; the exit status is 0 when it succeeded or was cancelled, else 1 with an `error` event."""
+    if len(arguments) != 1:
+        print("usage: python -m training.launch RUN_DIR", file=sys.stderr)  # noqa: T201
+        return 2
+    directory = Path(arguments[0])
+    events = Events(directory / "events.jsonl")
+    stop = threading.Event()
+
+    def on_term(signum: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_term)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor stops us in its order
+    threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    try:
+        order = json.loads((directory / "run.json").read_text())
+        train(order, directory, events, stop)
+    except Cancelled:
+        events.write("cancelled")
+        return 0
+    except BaseException as error:  # the process's edge: whatever it is, a person must be able to act on it
+        traceback.print_exc()
+        events.write("error", **explain(error))
+        return FAILED
+    events.write("done")
+    return 0
+
+
+def train(order: dict[str, Any], directory: Path, events: Events, stop: threading.Event) -> None:
+    """Check the order, load the recipe's parts and train."""
+    recipe = get(order["recipe"])
+    config = recipe.config(order.get("config") or {})
+    models = {kind: Path(path) for kind, path in (order.get("models") or {}).items()}
+    missing = [kind for kind in recipe.needs if kind not in models]
+    if missing:
+        raise RecipeError(
+            "run.input_missing",
+            f"{recipe.title} needs a {' and a '.join(kind.replace('_', ' ') for kind in missing)}.",
+            "Choose a trained model for it, or train one first.",
+        )
+    threads = int(order.get("threads") or os.cpu_count() or 1)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+    import torch
+
+    from training.engine.models import ensure_base
+
+    torch.set_num_threads(threads)
+    seed = int(order.get("seed") or 0)
+    torch.manual_seed(seed)
+    run = RunContext(
+        directory=directory,
+        base_model=Path(order["base_model"]),
+        events=events,
+        snapshot=Path(order["snapshot"]) if order.get("snapshot") else None,
+        prompts_file=_prompts_file(order.get("prompts"), directory),
+        models=models,
+        seed=seed,
+        threads=threads,
+        stop=stop,
+    )
+    run.log(f"{recipe.title} on {threads} thread{'s' if threads > 1 else ''}, seed {seed}.")
+    run.base_model = Path(ensure_base(run.base_model, say=run.log))
+    run.check_stop()
+    recipe.train(run, config)
+
+
+def explain(error: BaseException) -> dict[str, str]:
+    """What happened and what to do, in words."""
+    if isinstance(error, RecipeError):
+        return {"code": error.code, "message": error.message, "action": error.action}
+    if isinstance(error, ValidationError):
+        faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return {
+            "code": "run.config",
+            "message": f"The options cannot be used: {faults}.",
+            "action": "Change them and start a new run.",
+        }
+    if isinstance(error, NoSuchRecipe):
+        return {"code": "run.recipe", "message": str(error), "action": "Choose one of these and start a new run."}
+    name = type(error).__name__
+    if name == "NoSuchBase":
+        return {"code": "base_model.missing", "message": str(error), "action": "Choose another base model, or make it."}
+    if name == "TemplateRefused":
+        return {"code": "base_model.template", "message": str(error), "action": "Choose another base model."}
+    if name == "TooLong":
+        return {
+            "code": "data.too_long",
+            "message": str(error),
+            "action": "Raise micro_batch_tokens or lower max_tokens.",
+        }
+    if name == "NotFinite":
+        return {
+            "code": "run.not_finite",
+            "message": str(error),
+            "action": "Lower the learning rate, or look at the named records, and start again.",
+        }
+    if isinstance(error, MemoryError) or name == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return {
+            "code": "run.out_of_memory",
+            "message": "There is not enough memory for this step.",
+            "action": "Halve micro_batch_tokens or max_tokens, or choose a smaller base model.",
+        }
+    if isinstance(error, FileNotFoundError):
+        return {
+            "code": "run.file_missing",
+            "message": f"The file {error.filename} is not there.",
+            "action": "If it was erased or moved, make a new snapshot or model and start again.",
+        }
+    if isinstance(error, OSError) and error.errno == 28:
+        return {"code": "run.disk_full", "message": "The disk is full.", "action": "Free some space and start again."}
+    return {
+        "code": "run.crashed",
+        "message": f"The training stopped on an error it does not know: {name}: {error}",
+        "action": "Read the log. If it happens again with the same data, report it with the log.",
+    }
+
+
+def _leave_with_the_parent() -> None:
+    """Wait for the end of standard input: it comes when the worker that holds the pipe is gone, however it went."""
+    try:
+        while os.read(0, 4096):
+            pass
+    except OSError:
+        pass  # no standard input at all is as good as closed
+    os._exit(ORPHANED)
+
+
+def _prompts_file(prompts: Any, directory: Path) -> Path | None:
+    if not prompts:
+        return None
+    if isinstance(prompts, str):
+        return Path(prompts)
+    path = directory / "prompts.jsonl"
+    path.write_text("".join(json.dumps(prompt, ensure_ascii=False) + "\n" for prompt in prompts))
+    return path
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # no destructor of a native library may turn a finished run into a crash

@@ -1,0 +1,1 @@
+"""One file for each method, named as its paper names it. Importing a recipe never imports torch."""

@@ -1,0 +1,75 @@
+"""What a recipe is: what it consumes, the one artifact it makes, its typed options, and one `train` function.
+
+The launch form, the API's schema and the docs are made from the options. Nothing here, and nothing at the top of a
+recipe's file, imports torch: the web process reads all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from training.recipes.context import RunContext
+
+
+class RecipeConfig(BaseModel):
+    """The options of a recipe. Unknown ones are refused, all faults at once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+
+
+def option(default: Any, sentence: str, *, unit: str = "", source: str = "", **bounds: Any) -> Any:
+    """A field of a config: its default, one sentence, a unit, where the value comes from, and bounds (`ge`, `gt`,
+    `le`, `lt`).
+    """
+    return Field(default, description=sentence, json_schema_extra={"unit": unit, "source": source}, **bounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A method that a run can use."""
+
+    name: str
+    title: str
+    paper: str
+    summary: str
+    consumes: tuple[str, ...]  # kinds of records
+    needs: tuple[str, ...]  # kinds of artifacts that a run must be given
+    produces: str
+    Config: type[RecipeConfig]
+    presets: Mapping[str, Mapping[str, Any]]
+    train: Callable[[RunContext, Any], None]
+    takes: tuple[str, ...] = ()  # kinds of artifacts that a run may be given besides
+
+    def config(self, values: Mapping[str, Any], *, preset: str | None = None) -> RecipeConfig:
+        """The preset's options with `values` over them; pydantic's ValidationError names all that is wrong."""
+        return self.Config.model_validate({**(self.presets[preset] if preset else {}), **values})
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the options, in the order of the file, with unit, source and each preset's value on every
+        field.
+        """
+        schema = self.Config.model_json_schema()
+        for name, field in schema["properties"].items():
+            default = field.get("default")
+            field["presets"] = {preset: values.get(name, default) for preset, values in self.presets.items()}
+        return schema
+
+    def card(self) -> dict[str, Any]:
+        """All that a form or the API says about the recipe."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "paper": self.paper,
+            "summary": self.summary,
+            "consumes": list(self.consumes),
+            "needs": list(self.needs),
+            "takes": list(self.takes),
+            "produces": self.produces,
+            "presets": {name: self.config({}, preset=name).model_dump() for name in self.presets},
+            "schema": self.schema(),
+        }

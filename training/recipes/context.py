@@ -1,0 +1,153 @@
+"""What a recipe's `train` is given: its rows, its inputs, and the ways to say what happens. Torch-free.
+
+Everything said is one JSON line in `events.jsonl`, numbered from 0, that the worker reads; nothing is kept in this
+process.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SPLITS = ("train", "dev", "test")
+
+
+class RecipeError(Exception):
+    """A run cannot go on, for a reason that a person can do something about."""
+
+    def __init__(self, code: str, message: str, action: str) -> None:
+        super().__init__(message)
+        self.code, self.message, self.action = code, message, action
+
+
+class Cancelled(Exception):
+    """Somebody asked the run to stop."""
+
+
+class Events:
+    """The child's way to speak: a JSON line at a time, flushed, numbered."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._seq = 0
+        self._lock = threading.Lock()
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Append one event."""
+        with self._lock:
+            event = {"type": kind, "seq": self._seq, "at": round(time.time(), 3), **fields}
+            self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False, default=float) + "\n")
+            self._file.flush()
+            self._seq += 1
+
+
+@dataclass
+class RunContext:
+    """One attempt of a run, seen from inside the child."""
+
+    directory: Path
+    base_model: Path
+    events: Events
+    snapshot: Path | None = None
+    prompts_file: Path | None = None
+    models: Mapping[str, Path] = field(default_factory=dict)
+    seed: int = 0
+    threads: int = 1
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether somebody asked the run to end; a recipe asks between steps."""
+        return self.stop.is_set()
+
+    def check_stop(self) -> None:
+        """Raise Cancelled when the run is to end."""
+        if self.stop.is_set():
+            raise Cancelled
+
+    # what it reads
+
+    def rows(self, split: str | None = None, *, kind: str | None = None) -> Iterator[dict[str, Any]]:
+        """The snapshot's rows, streamed."""
+        if self.snapshot is None:
+            return
+        for row in _lines(self.snapshot / "rows.jsonl"):
+            if split in (None, row["split"]) and kind in (None, row["kind"]):
+                yield row
+
+    @property
+    def labels(self) -> list[dict[str, Any]]:
+        """The labels of the snapshot's manifest: id, key, name, sentiment."""
+        if self.snapshot is None or not (manifest := self.snapshot / "manifest.json").exists():
+            return []
+        return list(json.loads(manifest.read_text()).get("labels") or [])
+
+    def prompts(self, split: str | None = None) -> list[dict[str, Any]]:
+        """Prompts once each ({"prompt_id", "messages", "context", "split"}): those of the run, else those of the
+        snapshot.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        source = _lines(self.prompts_file) if self.prompts_file else self.rows()
+        for row in source:
+            if split in (None, row.get("split", "train")) and "messages" in row:
+                found.setdefault(
+                    str(row["prompt_id"]),
+                    {
+                        "prompt_id": str(row["prompt_id"]),
+                        "messages": row["messages"],
+                        "context": row.get("context") or [],
+                        "split": row.get("split", "train"),
+                    },
+                )
+        return list(found.values())
+
+    def random(self, purpose: str) -> random.Random:
+        """A source of chance of its own for each purpose, from the run's seed."""
+        return random.Random(f"{self.seed}-{purpose}")
+
+    # what it says
+
+    def metrics(self, step: int, total: int, **values: float) -> None:
+        """Figures of a step: they become the chart. What is not finite is said in the log instead."""
+        finite = {name: float(value) for name, value in values.items() if abs(float(value)) < float("inf")}
+        for name in values.keys() - finite.keys():
+            self.log(f"{name} is not a finite number at step {step}.", level="warning")
+        self.events.write("metrics", step=step, total=total, values=finite)
+
+    def log(self, text: str, *, level: str = "info") -> None:
+        """A line for people."""
+        self.events.write("log", level=level, text=text)
+
+    def sample(self, step: int, **data: Any) -> None:
+        """Something to look at on the run's page: texts with their scores."""
+        self.events.write("sample", step=step, data=data)
+
+    def response(self, **data: Any) -> None:
+        """A new answer, to be stored and labelled: prompt_id, text, token_ids, logprobs, sampling."""
+        self.events.write("response", data=data)
+
+    @property
+    def artifact_path(self) -> Path:
+        """The folder of the one thing that the run makes."""
+        path = self.directory / "artifact"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def artifact(self, **card: Any) -> Path:
+        """Write `redpen.json` beside the artifact's files and announce it; `card` must hold kind, base and metrics."""
+        (self.artifact_path / "redpen.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+        self.events.write("artifact", path="artifact", metrics=card.get("metrics", {}))
+        return self.artifact_path
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                yield json.loads(line)

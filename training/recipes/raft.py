@@ -1,0 +1,396 @@
+"""RAFT: sample several answers to each prompt, keep the best by a reward model, fine-tune on what was kept, and again.
+
+Paper: RAFT (arXiv 2304.06767), algorithm 1, with local ranking: only answers to the same prompt are compared, so a
+reward that is off by a constant of the prompt, or seen through any rising curve, keeps the same answers.
+
+Reward: a span reward model's mean over the answer's tokens of p(good) - p(bad). Where we differ: an adapter is
+trained, not all weights; a prompt whose answers all score the same is skipped (the paper keeps a random one); loss on
+the answer alone, its stop token included (the published script trains on the prompt too). Where the paper is silent:
+unfinished answers are never kept; an answer that cannot be scored is left out, not scored 0.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import field_validator
+
+from training import engine
+from training.recipes.base import Recipe, RecipeConfig, option
+from training.recipes.context import RecipeError, RunContext
+
+if TYPE_CHECKING:
+    from training.engine.objectives import Loss
+    from training.engine.packs import Pack, Row
+    from training.engine.policy import Policy
+    from training.engine.rollouts import Sample
+    from training.engine.scoring import SpanScorer
+
+
+class Config(RecipeConfig):
+    """Options of raft."""
+
+    rounds: int = option(3, "how often to sample, rank and fine-tune", source="10-18 in the paper", ge=1, le=100)
+    prompts: int = option(64, "prompts of one round (b)", unit="prompts", source="2048 in the paper", ge=1, le=100_000)
+    samples: int = option(
+        8, "answers to each prompt (K)", unit="answers", source="8, 16, 32 in the paper", ge=1, le=256
+    )
+    temperature: float = option(1.0, "of sampling: the highest that stays sane", source="paper's lambda", gt=0, le=2)
+    max_new_tokens: int = option(128, "longest answer", unit="tokens", source="paper: 128", ge=1, le=4096)
+    beta: float = option(
+        0.0, "penalty for leaving the first model, in the ranking only", source="paper: 0", ge=0, le=10
+    )
+    min_reward: float | None = option(None, "leave a prompt out when its best answer scores less; empty: never")
+    forbid: str = option("", "regular expression: answers in which it is found are never kept")
+    epochs: int = option(2, "how often a round's kept answers are read", source="paper: 2", ge=1, le=50)
+    batch_size: int = option(16, "answers that one step learns from", unit="answers", ge=1, le=1024)
+    lr: float = option(
+        2e-4, "learning rate; each round starts its own linear schedule", source="paper: 2e-5", gt=0, le=0.1
+    )
+    rank: int = option(16, "rank of the adapter", ge=1, le=256)
+    passage_tokens: int = option(
+        0, "how much of a prompt's passages the policy is shown; 0 shows none", unit="tokens", ge=0
+    )
+    max_prompt_tokens: int = option(512, "longer prompts are left out and counted", unit="tokens", ge=8, le=32768)
+    held_out: int = option(
+        16, "prompts of the dev split on which each round is measured", unit="prompts", ge=0, le=1000
+    )
+    new_answers: int = option(
+        16, "answers of the final policy that go back to the people", unit="answers", ge=0, le=10_000
+    )
+    micro_batch_tokens: int = option(
+        4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
+    )
+    decode_rows: int = option(64, "answers written at one time; changes memory, not what is written", ge=1, le=4096)
+
+    @field_validator("forbid")
+    @classmethod
+    def _can_be_searched_for(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        return value
+
+
+@dataclass
+class Candidate:
+    """One sampled answer of a round; `reward` None: it cannot be kept, and `dropped` says why."""
+
+    sample: Sample
+    reward: float | None = None
+    dropped: str = ""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A prompt as the policy is given it."""
+
+    prompt_id: str
+    messages: Sequence[dict[str, Any]]
+    context: Sequence[dict[str, Any]]
+    ids: list[int]
+
+
+def train(run: RunContext, config: Config) -> None:
+    """G_0 is the base (or a given policy); each round makes the next; the last one's new answers go back to the
+    people.
+    """
+    scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"])
+    policy = engine.policy.Policy.load(
+        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
+    )
+    learned = asks(run, config, policy.tokenizer, "train")
+    held_out = asks(run, config, policy.tokenizer, "dev")[: config.held_out]
+    if not learned:
+        raise RecipeError(
+            "data.empty",
+            "There is no prompt in the train split that fits.",
+            "Import prompts, or raise max_prompt_tokens, and make a new snapshot.",
+        )
+    per_round = engine.loop.steps_of(min(config.prompts, len(learned)), size=config.batch_size, epochs=config.epochs)
+    total = per_round * config.rounds
+    run.metrics(0, total, **measure(run, config, policy, scorer, held_out))
+
+    for number in range(config.rounds):
+        chosen = run.random(f"round {number}").sample(learned, min(config.prompts, len(learned)))  # D_t
+        groups = draw(run, config, policy, chosen, seed=run.seed * 1000 + number)  # y ~ G_t
+        score(config, policy, scorer, chosen, groups)  # r, or r~ with a beta
+        best = [rank([one.reward for one in group], least=config.min_reward) for group in groups]
+        rows = [
+            row_of(f"prompt {ask.prompt_id}", ask, group[place].sample)
+            for ask, group, place in zip(chosen, groups, best, strict=True)
+            if place is not None
+        ]  # B_t
+        write_kept(run, number, chosen, groups, best)
+        figures = describe(groups, best)
+        step = number * per_round
+        if rows:
+            fine_tune(run, config, policy, rows, first_step=step, total=total, seed=run.seed * 1000 + number)  # G_{t+1}
+        else:
+            run.log(
+                f"Round {number + 1} kept nothing: all answers to each prompt scored alike or were dropped.",
+                level="warning",
+            )
+        run.metrics(
+            step + per_round, total, round=number + 1, **figures, **measure(run, config, policy, scorer, held_out)
+        )
+        show(run, step + per_round, chosen, groups, best)
+
+    figures = {f"held_out_{name}": value for name, value in measure(run, config, policy, scorer, held_out).items()}
+    policy.save(run.artifact_path)
+    give_back(run, config, policy, scorer)
+    run.artifact(
+        kind="policy",
+        base=str(run.base_model),
+        prompt={"passage_tokens": config.passage_tokens},
+        parent=str(run.models["policy"]) if "policy" in run.models else None,
+        metrics=figures,
+    )
+
+
+def rank(rewards: Sequence[float | None], *, least: float | None = None) -> int | None:
+    """Which answer to a prompt is kept: the best that could be scored, the first of equals.
+
+    None where nothing could be scored, where all of several score the same (there is nothing to learn from choosing
+    among them), or where the best scores below `least`.
+    """
+    scored = [(reward, -place) for place, reward in enumerate(rewards) if reward is not None]
+    if not scored or (len(scored) > 1 and len({reward for reward, _ in scored}) == 1):
+        return None
+    best, place = max(scored)
+    return None if least is not None and best < least else -place
+
+
+def asks(run: RunContext, config: Config, tokenizer: Any, split: str | None) -> list[Ask]:
+    """The prompts of a split in a fixed order of chance, as ids; too long ones are counted and left out."""
+    found, left_out = [], []
+    for prompt in run.prompts(split):
+        ids = engine.scoring.prompt_ids(
+            tokenizer, prompt["messages"], prompt["context"], passage_tokens=config.passage_tokens
+        )
+        if len(ids) > config.max_prompt_tokens:
+            left_out.append(prompt["prompt_id"])
+        else:
+            found.append(Ask(prompt["prompt_id"], prompt["messages"], prompt["context"], ids))
+    if left_out:
+        run.log(
+            f"{len(left_out)} prompts are longer than {config.max_prompt_tokens} tokens: {', '.join(left_out[:20])}",
+            level="warning",
+        )
+    run.random(f"prompts {split}").shuffle(found)
+    return found
+
+
+def draw(run: RunContext, config: Config, policy: Policy, chosen: Sequence[Ask], *, seed: int) -> list[list[Candidate]]:
+    """K answers to each prompt; the run may be stopped between two batches of prompts."""
+    sampling = engine.rollouts.Sampling(max_tokens=config.max_new_tokens, temperature=config.temperature)
+    groups: list[list[Candidate]] = []
+    together = max(1, config.decode_rows // config.samples)
+    for start in range(0, len(chosen), together):
+        run.check_stop()
+        part = chosen[start : start + together]
+        drawn = engine.rollouts.sample(
+            policy, [ask.ids for ask in part], config.samples, sampling=sampling, seed=seed + 7919 * start
+        )
+        groups += [[Candidate(one) for one in drawn if one.prompt == place] for place in range(len(part))]
+    return groups
+
+
+def score(
+    config: Config, policy: Policy, scorer: SpanScorer, chosen: Sequence[Ask], groups: Sequence[Sequence[Candidate]]
+) -> None:
+    """Reward each candidate, or say why it can never be kept."""
+    pairs = [(ask, one) for ask, group in zip(chosen, groups, strict=True) for one in group]
+    for _, one in pairs:
+        if not one.sample.finished:
+            one.dropped = "unfinished"
+        elif not one.sample.text.strip():
+            one.dropped = "empty"
+        elif config.forbid and re.search(config.forbid, one.sample.text):
+            one.dropped = "forbidden"
+    alive = [(ask, one) for ask, one in pairs if not one.dropped]
+    found = scorer.score_many(
+        [{"messages": ask.messages, "context": ask.context, "text": one.sample.text} for ask, one in alive]
+    )
+    for (_, one), tokens in zip(alive, found, strict=True):
+        if tokens is None:
+            one.dropped = "cannot be scored"
+        else:
+            one.reward = engine.scoring.reward(tokens)
+    if config.beta:
+        scored = [(ask, one) for ask, one in alive if one.reward is not None]
+        for (_, one), gap in zip(scored, log_ratios(config, policy, scored), strict=True):
+            one.reward = (one.reward or 0.0) - config.beta * gap
+
+
+def log_ratios(config: Config, policy: Policy, pairs: Sequence[tuple[Ask, Candidate]]) -> list[float]:
+    """log p_Gt(y|x) - log p_G0(y|x), summed over the answer's tokens: exactly 0 while the adapter has learned
+    nothing.
+    """
+    rows = [row_of(str(place), ask, one.sample) for place, (ask, one) in enumerate(pairs)]
+    return engine.policy.log_ratios(policy, rows, tokens=_budget(config))
+
+
+def row_of(name: str, ask: Ask, sample: Sample) -> Row:
+    """A sampled answer as a row: the very tokens that were sampled, never the text tokenised again."""
+    return engine.packs.Row(
+        name=name,
+        ids=[*ask.ids, *sample.ids],
+        trained=[False] * len(ask.ids) + [True] * len(sample.ids),
+    )
+
+
+def fine_tune(
+    run: RunContext, config: Config, policy: Policy, rows: list[Row], *, first_step: int, total: int, seed: int
+) -> None:
+    """SFT on the kept answers: the token mean over each optimiser step; optimiser and schedule are the round's own."""
+    steps = engine.loop.steps_of(len(rows), size=config.batch_size, epochs=config.epochs)
+    loop = engine.loop.Loop(policy.parameters, lr=config.lr, steps=steps, schedule="linear")
+
+    def objective(pack: Pack) -> Loss:
+        return engine.objectives.sft(engine.logprobs.completion_logprobs(policy.model, pack).values)
+
+    policy.model.train()
+    for batch in engine.loop.batches(rows, size=config.batch_size, epochs=config.epochs, seed=seed):
+        run.check_stop()
+        loop.forward_backward(engine.packs.micro_batches(batch, tokens=_budget(config)), objective)
+        values = loop.optim_step()
+        run.metrics(first_step + loop.step, total, **values)
+    policy.model.eval()
+
+
+def measure(
+    run: RunContext, config: Config, policy: Policy, scorer: SpanScorer, held_out: Sequence[Ask]
+) -> dict[str, float]:
+    """The mean reward of the policy's answers to held-out prompts, one each, always drawn with the same seeds."""
+    if not held_out:
+        return {}
+    one_each = config.model_copy(update={"samples": 1})
+    groups = draw(run, one_each, policy, held_out, seed=run.seed)
+    items = [
+        {"messages": ask.messages, "context": ask.context, "text": group[0].sample.text}
+        for ask, group in zip(held_out, groups, strict=True)
+    ]
+    rewards = [engine.scoring.reward(tokens) for tokens in scorer.score_many(items) if tokens]
+    return {"held_out_reward": sum(rewards) / len(rewards)} if rewards else {}
+
+
+def describe(groups: Sequence[Sequence[Candidate]], best: Sequence[int | None]) -> dict[str, float]:
+    """The round in figures: rewards of all and of the kept, and what tells of trouble: ties, drops, sameness."""
+    everyone = [one for group in groups for one in group]
+    rewards = [one.reward for one in everyone if one.reward is not None]
+    kept = [group[place] for group, place in zip(groups, best, strict=True) if place is not None]
+    kept_rewards = [one.reward for one in kept if one.reward is not None]
+    pairs = [pair for one in kept for ids in [one.sample.ids] for pair in zip(ids, ids[1:], strict=False)]
+    return {
+        **({"reward": sum(rewards) / len(rewards)} if rewards else {}),
+        **({"kept_reward": sum(kept_rewards) / len(kept_rewards)} if kept_rewards else {}),
+        **({"kept_distinct_2": len(set(pairs)) / len(pairs)} if pairs else {}),
+        "kept": float(len(kept)),
+        "skipped_prompts": (len(groups) - len(kept)) / len(groups),
+        "dropped_answers": sum(bool(one.dropped) for one in everyone) / len(everyone),
+        "answer_tokens": sum(len(one.sample.ids) for one in everyone) / len(everyone),
+    }
+
+
+def write_kept(
+    run: RunContext,
+    number: int,
+    chosen: Sequence[Ask],
+    groups: Sequence[Sequence[Candidate]],
+    best: Sequence[int | None],
+) -> None:
+    """The round's whole set, beside the artifact: what was sampled, how it scored, what was kept, and why not."""
+    with (run.artifact_path / f"round-{number + 1}.jsonl").open("w", encoding="utf-8") as file:
+        for ask, group, place in zip(chosen, groups, best, strict=True):
+            answers = [
+                {
+                    "text": one.sample.text,
+                    "reward": one.reward,
+                    "dropped": one.dropped,
+                    "seed": one.sample.seed,
+                    "kept": index == place,
+                }
+                for index, one in enumerate(group)
+            ]
+            file.write(json.dumps({"prompt_id": ask.prompt_id, "answers": answers}, ensure_ascii=False) + "\n")
+
+
+def show(
+    run: RunContext,
+    step: int,
+    chosen: Sequence[Ask],
+    groups: Sequence[Sequence[Candidate]],
+    best: Sequence[int | None],
+    n: int = 3,
+) -> None:
+    """A few prompts of the round with all their answers side by side."""
+    for ask, group, place in list(zip(chosen, groups, best, strict=True))[:n]:
+        run.sample(
+            step,
+            prompt_id=ask.prompt_id,
+            question=engine.passages.question_of(ask.messages),
+            answers=[
+                {"text": one.sample.text, "reward": one.reward, "dropped": one.dropped, "kept": index == place}
+                for index, one in enumerate(group)
+            ],
+        )
+
+
+def give_back(run: RunContext, config: Config, policy: Policy, scorer: SpanScorer) -> None:
+    """New answers of the final policy, to prompts of every split, ready to be labelled."""
+    if not config.new_answers:
+        return
+    everyone = asks(run, config, policy.tokenizer, None)[: config.new_answers]
+    groups = draw(run, config.model_copy(update={"samples": 1}), policy, everyone, seed=run.seed * 1000 + 999)
+    for ask, (one,) in zip(everyone, groups, strict=True):
+        if not one.sample.text.strip():
+            continue
+        run.response(
+            prompt_id=ask.prompt_id,
+            text=one.sample.text,
+            token_ids=one.sample.ids,
+            logprobs=[round(value, 6) for value in one.sample.logprobs],
+            sampling={
+                "temperature": config.temperature,
+                "max_tokens": config.max_new_tokens,
+                "seed": one.sample.seed,
+                "finished": one.sample.finished,
+                "passage_tokens": config.passage_tokens,
+            },
+        )
+
+
+def _budget(config: Config) -> int:
+    return max(config.micro_batch_tokens, config.max_prompt_tokens + config.max_new_tokens)
+
+
+RECIPE = Recipe(
+    name="raft",
+    title="RAFT",
+    paper="RAFT: Reward rAnked FineTuning for Generative Foundation Model Alignment (arXiv 2304.06767)",
+    summary="Writes several answers to each prompt, learns from the one that the reward model likes best, and again.",
+    consumes=("Prompt",),
+    needs=("span_reward_model",),
+    takes=("policy",),
+    produces="policy",
+    Config=Config,
+    presets={
+        "paper": {
+            "rounds": 12,
+            "prompts": 2048,
+            "samples": 16,
+            "lr": 2e-5,
+            "max_prompt_tokens": 256,
+            "held_out": 256,
+            "batch_size": 64,
+        },
+        "laptop": {"rounds": 3, "prompts": 32, "samples": 4, "max_new_tokens": 96, "batch_size": 8, "held_out": 12},
+    },
+    train=train,
+)

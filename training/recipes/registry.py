@@ -1,0 +1,23 @@
+"""The recipes there are. Torch-free."""
+
+from __future__ import annotations
+
+from training.recipes import raft, span_reward_model
+from training.recipes.base import Recipe
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (span_reward_model.RECIPE, raft.RECIPE)}
+
+
+class NoSuchRecipe(KeyError):
+    """There is no recipe of this name."""
+
+    def __str__(self) -> str:
+        return f"There is no recipe named {self.args[0]!r}; there are {', '.join(sorted(RECIPES))}."
+
+
+def get(name: str) -> Recipe:
+    """The recipe of this name."""
+    try:
+        return RECIPES[name]
+    except KeyError:
+        raise NoSuchRecipe(name) from None
