@@ -57,8 +57,15 @@ class Environment(BaseSettings):
 
     @field_validator("DATA_DIR", mode="after")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _there(cls, value: Path) -> Path:
+        folder = value.expanduser().absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"cannot be made or used ({error.strerror})") from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ValueError("cannot be written to by this user")
+        return folder
 
     @field_validator("DATABASE_URL", mode="after")
     @classmethod
@@ -128,7 +135,6 @@ def secret_key(data_dir: Path) -> str:
 
     path = data_dir / "secret_key"
     if not path.exists():
-        data_dir.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"secret_key.{os.getpid()}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:

@@ -18,11 +18,7 @@ class Taken(Exception):
 
 def claim_data_folder(data_dir: Path, *, port: int) -> IO[str]:
     """Hold the data folder until the returned file is closed or this process ends, however it ends."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (data_dir / "redpen.lock").open("a+")
-    except OSError as error:
-        raise Taken(f"The data folder {data_dir} cannot be used: {error.strerror}. Set DATA_DIR to another.") from None
+    lock = (data_dir / "redpen.lock").open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,0 +1,112 @@
+"""`manage.py up` as a person meets it: started, started twice, started with a bad setting."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.running import REPOSITORY, Running, clean_environment, free_port, running, wait_for
+
+
+@pytest.fixture(scope="module")
+def redpen():
+    with running() as one:
+        yield one.start_and_wait()
+
+
+def test_the_first_start_says_where_it_is(redpen):
+    assert f"http://127.0.0.1:{redpen.port}/" in redpen.output()
+    assert redpen.get("/livez") == (200, "ok\n")
+    status, body = redpen.get("/readyz")
+    assert status == 200
+    assert json.loads(body)["checks"]["migrations"] == {"ok": True, "reason": None}
+
+
+def test_a_second_one_over_the_same_data_folder_is_told_who_holds_it(redpen):
+    second = Running(redpen.data_dir)
+    second.output_file = second.output_file.with_suffix(".second")
+    second.start()
+    assert second.process.wait(30) == 1
+    said = second.output()
+    second.output_file.unlink()
+    assert f"process {redpen.process.pid} on port {redpen.port}" in said
+    assert "DATA_DIR" in said
+    assert "Traceback" not in said
+
+
+def test_a_second_one_on_the_same_port_is_told_who_holds_it(redpen):
+    with running(PORT=redpen.port) as second:
+        second.start()
+        assert second.process.wait(30) == 1
+        assert f"Port {redpen.port} is taken by process" in second.output()
+        assert "Set PORT to another" in second.output()
+        assert "Traceback" not in second.output()
+
+
+def test_static_files_come_under_hashed_names_with_a_year_to_keep(redpen):
+    manifest = json.loads((redpen.data_dir / "static" / "staticfiles.json").read_text())["paths"]
+    hashed = manifest["css/tokens.css"]
+    assert hashed != "css/tokens.css"
+    import urllib.request
+
+    with urllib.request.urlopen(redpen.url(f"/static/{hashed}"), timeout=10) as answer:
+        assert "immutable" in answer.headers["Cache-Control"]
+
+
+def test_the_model_server_is_started_by_its_first_caller(redpen):
+    assert redpen.child("model-server") is None
+    with socket.create_connection(("127.0.0.1", int(redpen.settings["MODEL_SERVER_PORT"])), timeout=30) as caller:
+        caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        wait_for(lambda: redpen.child("model-server"), 10, redpen.output)
+        assert caller.recv(12) == b"HTTP/1.1 200"
+
+
+def test_the_second_start_takes_seconds_and_keeps_all(redpen):
+    """Last in this file: it stops and starts the one that the others use."""
+    kept = "from redpen.accounts.models import Project; Project.objects.get_or_create(name='Kept', slug='kept')"
+    redpen.manage("shell", "-c", kept)
+    assert redpen.stop() == 0
+    assert redpen.left() == []
+    started = time.monotonic()
+    redpen.start_and_wait(30)
+    assert time.monotonic() - started < 20
+    found = redpen.manage("shell", "-c", "from redpen.accounts.models import Project; print(Project.objects.count())")
+    assert found.split()[-1] == "1"
+
+
+def test_all_bad_settings_are_named_at_once():
+    bad = {"PORT": "eighty", "LEASE_SECONDS": "10", "BEAT_SECONDS": "9", "DATABASE_URL": "mysql://u:secret@h/x"}
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "manage.py", "up"],
+        capture_output=True,
+        text=True,
+        env={**clean_environment(), "DJANGO_SETTINGS_MODULE": "redpen.settings", **bad},
+        timeout=30,
+    )
+    assert done.returncode == 2
+    for words in ("PORT='eighty'", "BEAT_SECONDS='9'", "half of LEASE_SECONDS", "DATABASE_URL=(hidden)"):
+        assert words in done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_data_folder_that_cannot_be_is_refused_in_words(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "manage.py", "up"],
+        capture_output=True,
+        text=True,
+        env={
+            **clean_environment(),
+            "DJANGO_SETTINGS_MODULE": "redpen.settings",
+            "DATA_DIR": str(tmp_path / "file" / "below"),
+            "PORT": str(free_port()),
+        },
+        timeout=30,
+    )
+    assert done.returncode != 0
+    assert "DATA_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
