@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
@@ -15,6 +16,7 @@ from annotation.models import Campaign, CampaignVersion, LabelSet, Question, Rea
 from annotation.models.campaigns import TaskKind
 from redpen.accounts.models import Project, User
 
+LABEL_SET, CAMPAIGN = "Phrases", "Reading"  # the names of those that every project starts with
 DEFAULT_LABELS = (
     NewLabel(name="Wrong", description="Not true, or not what the passages say."),
     NewLabel(name="Made up", description="Sounds like a fact; nothing supports it."),
@@ -33,13 +35,13 @@ QUESTIONS = (
     (TaskKind.SPANS, "Which phrases are wrong, and which are good?", {"severity": [1, 2, 3], "why": True}),
     (TaskKind.PAIR, "Which answer is better?", {"choices": ["left", "right", "tie", "neither"], "strength": [1, 2, 3]}),
 )
+SHOWN = ("shown", "Shown", 0)  # built in: shown and no tap is an answer too
 REACTION_KINDS = (
-    ("shown", "Shown", 0, True),
-    ("like", "Like", 1, False),
-    ("love", "Love", 1, False),
-    ("copy", "Copied", 1, False),
-    ("dislike", "Dislike", -1, False),
-    ("regenerate", "Asked again", -1, False),
+    ("like", "Like", 1),
+    ("love", "Love", 1),
+    ("copy", "Copied", 1),
+    ("dislike", "Dislike", -1),
+    ("regenerate", "Asked again", -1),
 )
 
 
@@ -129,19 +131,26 @@ def set_state(*, author: Author, campaign: Campaign, state: str) -> Campaign:
 
 
 @transaction.atomic
-def furnish(*, project: Project, actor: User) -> Campaign:
+def furnish(
+    *,
+    project: Project,
+    actor: User,
+    labels: Sequence[NewLabel] = DEFAULT_LABELS,
+    guidelines: str = GUIDELINES,
+    reaction_kinds: Sequence[tuple[str, str, int]] = REACTION_KINDS,
+) -> Campaign:
     """What every new project starts with: labels, a campaign to read answers in, reaction kinds. Once is enough."""
     author = Author.person(actor)
-    label_set = LabelSet.objects.filter(project=project, name="Phrases").first() or create_label_set(
-        author=author, project=project, name="Phrases", labels=DEFAULT_LABELS
+    label_set = LabelSet.objects.filter(project=project, name=LABEL_SET).first() or create_label_set(
+        author=author, project=project, name=LABEL_SET, labels=labels
     )
     ReactionKind.objects.bulk_create(
         (
-            ReactionKind(project=project, key=key, name=name, polarity=polarity, built_in=built_in)
-            for key, name, polarity, built_in in REACTION_KINDS
+            ReactionKind(project=project, key=key, name=name, polarity=polarity, built_in=key == SHOWN[0])
+            for key, name, polarity in (SHOWN, *reaction_kinds)
         ),
         ignore_conflicts=True,
     )
-    return Campaign.objects.filter(project=project, name="Reading").first() or create_campaign(
-        author=author, project=project, name="Reading", label_set=label_set
+    return Campaign.objects.filter(project=project, name=CAMPAIGN).first() or create_campaign(
+        author=author, project=project, name=CAMPAIGN, label_set=label_set, guidelines=guidelines
     )

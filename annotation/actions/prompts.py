@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 
 from annotation import text as texts
 from annotation.actions.people import Author
+from annotation.actions.reactions import join_waiting
 from annotation.errors import BadValue, OtherContent
 from annotation.models import Origin, Prompt, Response
 from annotation.models.prompts import Split
@@ -237,6 +238,8 @@ def add_responses(
         added = Response.objects.filter(pk__in=[row.pk for row in fresh]).count()
     if added and audited:
         author.audit("responses.added", project=project, subject=rows[0] if len(rows) == 1 else None, count=added)
+    if named:
+        join_waiting(project=project, responses=fresh)
     made = {row.external_id: row for row in fresh if row.external_id is not None}
     return [
         row if row.external_id is None else known.get(row.external_id) or made[row.external_id] for row in rows

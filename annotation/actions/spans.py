@@ -2,74 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
 from typing import Any
-from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from annotation import text as texts
-from annotation.actions import records
+from annotation.actions import building, records
+from annotation.actions.building import SAID, WHERE, Judgement, Proof, check_judgement, check_span, judgement
 from annotation.actions.once import create_once, stored_under
 from annotation.actions.people import Author
-from annotation.errors import BadValue, OffsetsOutside, OtherContent, QuoteMismatch, RecordChanged, RecordEnded
-from annotation.models import Assignment, Evidence, Label, Response, SpanCritique
-from annotation.models.campaigns import Sentiment
+from annotation.errors import OtherContent, RecordChanged, RecordEnded
+from annotation.models import Assignment, Evidence, Response, SpanCritique
 
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """What is said of a phrase."""
-
-    sentiment: int
-    severity: int = 2
-    label_id: UUID | None = None
-    critique: str = ""
-    replacement: str | None = None
-    group: UUID | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Proof:
-    """What a mark rests on: a passage of the prompt's context, or a phrase of it."""
-
-    passage: str
-    sentences: tuple[int, ...] = ()
-    start: int | None = None
-    end: int | None = None
-    quote: str = ""
-
-
-WHERE = ("start", "end", "quote")
-SAID = tuple(field.name for field in fields(Judgement))
-COMPARED = ("response_id", "part", *WHERE, *SAID, "author_id", "agent")
-
-
-def judgement(*, label: Label | None = None, sentiment: int | None = None, **said: Any) -> Judgement:
-    """A Judgement whose sentiment is the label's where none is given."""
-    if sentiment is None and label is None:
-        raise BadValue("/sentiment", "Say whether the phrase is good or bad, or give it a label that says so.")
-    return Judgement(
-        sentiment=label.sentiment if sentiment is None else sentiment, label_id=label.pk if label else None, **said
-    )
-
-
-def check_span(*, text: str, start: int, end: int, quote: str) -> None:
-    """Raise unless `text[start:end]` is `quote`."""
-    if not 0 <= start <= end <= len(text):
-        raise OffsetsOutside(start=start, end=end, length=len(text))
-    found = text[start:end]
-    if found != quote:
-        raise QuoteMismatch(start=start, end=end, expected=quote, found=found)
-
-
-def check_judgement(said: Judgement) -> None:
-    if said.sentiment not in Sentiment.values:
-        raise BadValue("/sentiment", f"Sentiment is -1, 0 or 1, not {said.sentiment}.")
-    if not 1 <= said.severity <= 3:
-        raise BadValue("/severity", f"Severity is 1, 2 or 3, not {said.severity}.")
-    texts.check(said.critique, "/critique")
-    texts.check(said.replacement or "", "/replacement")
+__all__ = ["Judgement", "Proof", "amend_span", "judgement", "mark_span", "restore_span", "retract_span"]
 
 
 @transaction.atomic
@@ -91,29 +35,16 @@ def mark_span(
 
     The second value is False when this key has brought the same mark before.
     """
-    check_span(text=records.part_of(response, part), start=start, end=end, quote=quote)
-    check_judgement(said)
-    row = SpanCritique(
-        project_id=response.project_id,
-        response=response,
-        part=part,
-        start=start,
-        end=end,
-        quote=quote,
-        client_key=client_key,
-        **asdict(said),
-        **records.asked(author=author, assignment=assignment, response=response),
-        **author.fields(),
-        **about,
+    where = {"start": start, "end": end, "quote": quote, "part": part}
+    row = building.span(
+        author=author, response=response, said=said, assignment=assignment, client_key=client_key, **where, **about
     )
-    if stored_under(SpanCritique, project_id=row.project_id, client_key=client_key) is None:
+    proofs = building.evidence(row, evidence, context=response.prompt.context) if evidence else []
+    if stored_under(SpanCritique, row.project_id, client_key) is None:
         records.check_open(assignment)  # a repeated write is answered even when the work is closed by now
-    span, is_new = create_once(row, compare=COMPARED)
+    span, is_new = create_once(row)
     if is_new:
-        Evidence.objects.bulk_create(
-            Evidence(project_id=span.project_id, span=span, **{**asdict(proof), "sentences": list(proof.sentences)})
-            for proof in evidence
-        )
+        Evidence.objects.bulk_create(proofs)
         author.audit("span.marked", project=response.project, subject=span, response=str(response.pk))
     return span, is_new
 
@@ -131,7 +62,7 @@ def amend_span(
 
     Raises RecordChanged when `version` is given and no longer the live one.
     """
-    if stored := stored_under(SpanCritique, project_id=live.project_id, client_key=client_key):
+    if stored := stored_under(SpanCritique, live.project_id, client_key):
         differs = [name for name, value in changes.items() if getattr(stored, name) != value]
         if stored.lineage != live.lineage or differs or not author.wrote(stored):
             raise OtherContent(key=client_key or "", differs=differs or ["lineage"])

@@ -13,7 +13,10 @@ from annotation.models import Preference, SpanCritique
 def ben(desk):
     """Ben's browser, with one answer to mark and one pair to judge."""
     create_tasks(
-        author=Author.person(desk.cast.ada), campaign=desk.campaign, responses=[desk.answer], pairs=[tuple(desk.answers)]
+        author=Author.person(desk.cast.ada),
+        campaign=desk.campaign,
+        responses=[desk.answer],
+        pairs=[tuple(desk.answers)],
     )
     return desk.cast.client(desk.cast.ben)
 
