@@ -1,5 +1,26 @@
 """Signing in, projects, members, invitations, the audit trail."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from frontend.views import accounts, accounts_members, accounts_passwords, accounts_projects
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("sign-in/", accounts.SignIn.as_view(), name="sign_in"),
+    path("sign-out/", accounts.sign_out, name="sign_out"),
+    path("account/", accounts.account, name="account"),
+    path("account/name/", accounts.rename, name="account_name"),
+    path("account/password/", accounts.change_password, name="account_password"),
+    path("invite/<str:token>/", accounts.invitation, name="invitation"),
+    path("password/forgotten/", accounts_passwords.Forgotten.as_view(), name="password_reset"),
+    path("password/reset/<str:uidb64>/<str:token>/", accounts_passwords.Reset.as_view(), name="password_reset_confirm"),
+    path("projects/new/", accounts_projects.new_project, name="new_project"),
+    path("p/<slug:slug>/settings/", accounts_projects.project_settings, name="project_settings"),
+    path("p/<slug:slug>/audit/", accounts_projects.audit_trail, name="audit"),
+    path("p/<slug:slug>/leave/", accounts_members.leave_project, name="leave_project"),
+    path("p/<slug:slug>/members/", accounts_members.members, name="members"),
+    path("p/<slug:slug>/members/invite/", accounts_members.invite_member, name="invite_member"),
+    path("p/<slug:slug>/members/<uuid:member_id>/role/", accounts_members.change_member_role, name="member_role"),
+    path("p/<slug:slug>/members/<uuid:member_id>/remove/", accounts_members.remove, name="remove_member"),
+    path("p/<slug:slug>/members/<uuid:member_id>/reset-link/", accounts_members.reset_link, name="member_reset_link"),
+    path("p/<slug:slug>/invitations/<uuid:invitation_id>/revoke/", accounts_members.revoke, name="revoke_invitation"),
+]
