@@ -164,6 +164,13 @@ def test_a_wrong_number_is_invented_even_if_nobody_thought_of_it():
     assert WORLD.defects(prompt, text)[0].replacement == prompt.value
 
 
+def test_your_and_the_say_the_same():
+    prompt = next(p for p in PROMPTS if p.topic == "wifi")
+    for text in (clean(prompt, seed) for seed in range(20)):
+        swapped = re.sub(r"\byour (?=Fernwell)", "the ", re.sub(r"\bYour (?=Fernwell)", "The ", text))
+        assert WORLD.true_quality(prompt, swapped) == 1.0
+
+
 def test_the_wrong_size_and_the_wrong_name_are_invented():
     prompt = next(p for p in WORLD.prompts(5000) if p.product.endswith("Mini") and p.name == "Zoë")
     text = f"Hi Tom,\n{WORLD.truth(prompt).fact_sentence.replace('Mini', 'Max')}"

@@ -87,12 +87,8 @@ class _Judgement:
         pattern = match.pattern
         start, end = self._span(match)
         if pattern.kind == "link":
-            if not self._leads_on(number, "step"):
-                self._add(start, end, GARBLED, 1)
             return
         self._broken_up(match)
-        if pattern.kind == "lead" and not self._leads_on(number, "fact"):
-            self._add(start, end, GARBLED, 1)
         if pattern.kind == "rude":
             self._add(start, end, RUDE_PHRASE, pattern.severity, pattern.instead)
             self._piece(match, False)
@@ -102,12 +98,13 @@ class _Judgement:
             self._piece(match, False)
             return
         if pattern.kind == "ramble" or (pattern.topic and pattern.topic != self.truth.topic):
-            self._add(self._clause_start(number), end, RAMBLING, 1 if pattern.kind == "ramble" else 2)
+            severity = 1 if pattern.kind == "ramble" else 2
+            self._add(self._clause_start(number), self._end_with_stop(match), RAMBLING, severity)
             self._piece(match, False)
             return
-        self._judge_needed(number, match, start, end)
+        self._judge_needed(number, match)
 
-    def _judge_needed(self, number: int, match: Match, start: int, end: int) -> None:
+    def _judge_needed(self, number: int, match: Match) -> None:
         """A fact, a step or a courtesy: right once, wrong where a slot is wrong, rambling when said again."""
         pattern = match.pattern
         what = (pattern.kind, pattern.index)
@@ -115,7 +112,7 @@ class _Judgement:
         too_many = pattern.kind in _COURTESIES and self.courtesies[pattern.kind] > _COURTESIES[pattern.kind]
         wrong = self._wrong_slots(match)
         if too_many or (what in self.seen and pattern.kind in ("fact", "step") and not wrong):
-            self._add(self._clause_start(number), max(end, self._sentence_end(match)), RAMBLING, 2)
+            self._add(self._clause_start(number), self._end_with_stop(match), RAMBLING, 2)
             self._piece(match, False)
             return
         self.defects.extend(wrong)
@@ -145,9 +142,14 @@ class _Judgement:
         return wrong
 
     def _stray_words(self) -> None:
-        """Words that belong to no phrase: garbled, one span for each run within a sentence (its full stop included)."""
+        """Words of no phrase, and links that lead nowhere: garbled, one span for each run within a sentence."""
         sizes = Counter(word.sentence for word in self.words)
-        taken = {at for match in self.matches for at in range(match.first, match.last)}
+        leads_to = {"link": "step", "lead": "fact"}
+        taken = set()
+        for number, match in enumerate(self.matches):
+            kind = leads_to.get(match.pattern.kind)
+            if kind is None or self._leads_on(number, kind):
+                taken.update(range(match.first, match.last))
         run: list[Word] = []
         for at, word in enumerate([*self.words, None]):
             stray = word is not None and at not in taken
@@ -233,6 +235,12 @@ class _Judgement:
             end = found.end()
         return start, end
 
+    def _end_with_stop(self, match: Match) -> int:
+        """The end of a phrase; where it ends its sentence, the full stop is part of it."""
+        if match.last < len(self.words) and self.words[match.last].sentence == self.words[match.last - 1].sentence:
+            return self._span(match)[1]
+        return self._sentence_end(match)
+
     def _sentence_end(self, match: Match) -> int:
         sentence = self.words[match.last - 1].sentence
         end = max(word.end for word in self.words if word.sentence == sentence)
@@ -293,15 +301,13 @@ class _Judgement:
 
 
 def _merged(text: str, defects: list[Defect]) -> list[Defect]:
-    """Neighbouring digressions are one defect, a little more severe; so are garbled words within a sentence."""
+    """Neighbouring digressions are one defect, a little more severe."""
     merged: list[Defect] = []
     for defect in sorted(defects):
         before = merged[-1] if merged else None
-        if before and before.kind == defect.kind and not text[before.end : defect.start].strip():
-            severity = min(3, before.severity + defect.severity)
-            digress = defect.kind == RAMBLING and defect.start > before.start
-            if digress or (defect.kind == GARBLED and text[before.end - 1] not in ".!?\n"):
-                merged[-1] = Defect(before.start, max(before.end, defect.end), defect.kind, severity)
-                continue
-        merged.append(defect)
+        touching = before is not None and not text[before.end : defect.start].strip()
+        if touching and before.kind == defect.kind == RAMBLING:
+            merged[-1] = Defect(before.start, defect.end, RAMBLING, min(3, before.severity + defect.severity))
+        else:
+            merged.append(defect)
     return merged

@@ -8,6 +8,7 @@ only tests the reader.
 
 import hashlib
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,8 +39,9 @@ class Section:
         return {"id": self.id, "title": self.title, "text": self.text}
 
 
-def lower_first(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def either_article(template: str) -> tuple[str, str]:
+    """A sentence says the same with "your Fernwell" as with "the Fernwell"; a model mixes them."""
+    return tuple(re.sub(r"\b([Tt]he|[Yy]our) (?=\{p\})", f"{article} ", template) for article in ("the", "your"))
 
 
 def upper_first(text: str) -> str:
@@ -243,10 +245,13 @@ class World:
             "p": Slot("any", product.values),
             "claim": Slot("any", tuple(keys_of(end) for end in phrases.CLAIM_ENDS)),
         }
-        yield from (pattern_of(text, "claim", claims) for text in phrases.CLAIMS)
+        yield from (
+            pattern_of(text, "claim", claims) for template in phrases.CLAIMS for text in either_article(template)
+        )
         for topic in self.topics.values():
             value = slot_for_values("value", topic.pool)
-            yield from (pattern_of(fact, "fact", {"p": product, "v": value}, topic=topic.key) for fact in topic.facts)
+            for fact in (text for template in topic.facts for text in either_article(template)):
+                yield pattern_of(fact, "fact", {"p": product, "v": value}, topic=topic.key)
             for index, step in enumerate(topic.steps):
                 slots = {"s": slot_for_values("step", step.pool)} if step.pool else {}
                 yield from (pattern_of(w, "step", slots, topic=topic.key, index=index) for w in step.wordings)
