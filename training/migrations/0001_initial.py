@@ -9,232 +9,489 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0001_initial'),
+        ("accounts", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='BaseModel',
+            name="BaseModel",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('source', models.CharField(choices=[('packaged', 'in the box'), ('folder', 'a local folder'), ('hub', 'a model hub')], max_length=10)),
-                ('location', models.CharField(help_text='packaged name, folder, or hub name', max_length=300)),
-                ('check_report', models.JSONField(default=dict, help_text='what the template check found')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=120, unique=True)),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("packaged", "in the box"), ("folder", "a local folder"), ("hub", "a model hub")],
+                        max_length=10,
+                    ),
+                ),
+                ("location", models.CharField(help_text="packaged name, folder, or hub name", max_length=300)),
+                ("check_report", models.JSONField(default=dict, help_text="what the template check found")),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('source__in', ['packaged', 'folder', 'hub'])), name='base_model_source_known')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("source__in", ["packaged", "folder", "hub"])),
+                        name="base_model_source_known",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ModelVersion',
+            name="ModelVersion",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('name', models.CharField(max_length=120)),
-                ('number', models.PositiveIntegerField(help_text='counts up for each name in the project')),
-                ('kind', models.CharField(choices=[('span_reward_model', 'span reward model'), ('reward_model', 'reward model'), ('critic', 'critic'), ('policy', 'policy')], max_length=24)),
-                ('stage', models.CharField(choices=[('candidate', 'candidate'), ('production', 'production'), ('retired', 'retired')], default='candidate', max_length=12)),
-                ('path', models.CharField(help_text='folder below DATA_DIR', max_length=300)),
-                ('metrics', models.JSONField(default=dict)),
-                ('base', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.basemodel')),
-                ('parent', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='training.modelversion')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("name", models.CharField(max_length=120)),
+                ("number", models.PositiveIntegerField(help_text="counts up for each name in the project")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("span_reward_model", "span reward model"),
+                            ("reward_model", "reward model"),
+                            ("critic", "critic"),
+                            ("policy", "policy"),
+                        ],
+                        max_length=24,
+                    ),
+                ),
+                (
+                    "stage",
+                    models.CharField(
+                        choices=[("candidate", "candidate"), ("production", "production"), ("retired", "retired")],
+                        default="candidate",
+                        max_length=12,
+                    ),
+                ),
+                ("path", models.CharField(help_text="folder below DATA_DIR", max_length=300)),
+                ("metrics", models.JSONField(default=dict)),
+                (
+                    "base",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="training.basemodel"
+                    ),
+                ),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="training.modelversion",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('number', models.PositiveIntegerField(help_text='counts up in the project')),
-                ('recipe', models.CharField(max_length=60)),
-                ('name', models.CharField(blank=True, max_length=120)),
-                ('config', models.JSONField(default=dict, help_text="validated by the recipe's own config class")),
-                ('preset', models.CharField(blank=True, max_length=20)),
-                ('seed', models.PositiveIntegerField(default=0)),
-                ('state', models.CharField(choices=[('queued', 'queued'), ('running', 'running'), ('waiting', 'waiting'), ('paused', 'paused'), ('cancelling', 'cancelling'), ('cancelled', 'cancelled'), ('failed', 'failed'), ('succeeded', 'succeeded')], default='queued', max_length=12)),
-                ('attempt', models.PositiveIntegerField(default=0)),
-                ('attempts_allowed', models.PositiveSmallIntegerField(default=3)),
-                ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='when a worker may take it')),
-                ('lease_expires_at', models.DateTimeField(help_text="by Postgres' clock", null=True)),
-                ('worker', models.CharField(blank=True, max_length=120)),
-                ('step', models.PositiveIntegerField(default=0)),
-                ('total_steps', models.PositiveIntegerField(default=0)),
-                ('failure', models.JSONField(help_text='{code, message, action}: what a person can do about it', null=True)),
-                ('client_key', models.CharField(help_text='a double click starts one run', max_length=100, null=True)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('after', models.ManyToManyField(help_text="a chain's earlier runs", related_name='followers', to='training.run')),
-                ('base_model', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='training.basemodel')),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('produced', models.OneToOneField(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='run', to='training.modelversion')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("number", models.PositiveIntegerField(help_text="counts up in the project")),
+                ("recipe", models.CharField(max_length=60)),
+                ("name", models.CharField(blank=True, max_length=120)),
+                ("config", models.JSONField(default=dict, help_text="validated by the recipe's own config class")),
+                ("preset", models.CharField(blank=True, max_length=20)),
+                ("seed", models.PositiveIntegerField(default=0)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "queued"),
+                            ("running", "running"),
+                            ("waiting", "waiting"),
+                            ("paused", "paused"),
+                            ("cancelling", "cancelling"),
+                            ("cancelled", "cancelled"),
+                            ("failed", "failed"),
+                            ("succeeded", "succeeded"),
+                        ],
+                        default="queued",
+                        max_length=12,
+                    ),
+                ),
+                ("attempt", models.PositiveIntegerField(default=0)),
+                ("attempts_allowed", models.PositiveSmallIntegerField(default=3)),
+                (
+                    "due_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), help_text="when a worker may take it"
+                    ),
+                ),
+                ("lease_expires_at", models.DateTimeField(help_text="by Postgres' clock", null=True)),
+                ("worker", models.CharField(blank=True, max_length=120)),
+                ("step", models.PositiveIntegerField(default=0)),
+                ("total_steps", models.PositiveIntegerField(default=0)),
+                (
+                    "failure",
+                    models.JSONField(help_text="{code, message, action}: what a person can do about it", null=True),
+                ),
+                ("client_key", models.CharField(help_text="a double click starts one run", max_length=100, null=True)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("ended_at", models.DateTimeField(null=True)),
+                (
+                    "after",
+                    models.ManyToManyField(
+                        help_text="a chain's earlier runs", related_name="followers", to="training.run"
+                    ),
+                ),
+                (
+                    "base_model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="training.basemodel"
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "produced",
+                    models.OneToOneField(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="run",
+                        to="training.modelversion",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='RunEvent',
+            name="RunEvent",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('attempt', models.PositiveIntegerField()),
-                ('seq', models.PositiveIntegerField()),
-                ('type', models.CharField(max_length=16)),
-                ('step', models.PositiveIntegerField(null=True)),
-                ('data', models.JSONField(default=dict)),
-                ('at', models.DateTimeField()),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='training.run')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("attempt", models.PositiveIntegerField()),
+                ("seq", models.PositiveIntegerField()),
+                ("type", models.CharField(max_length=16)),
+                ("step", models.PositiveIntegerField(null=True)),
+                ("data", models.JSONField(default=dict)),
+                ("at", models.DateTimeField()),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="events", to="training.run"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='RunInput',
+            name="RunInput",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('kind', models.CharField(max_length=24)),
-                ('model_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='used_by', to='training.modelversion')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='inputs', to='training.run')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("kind", models.CharField(max_length=24)),
+                (
+                    "model_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="used_by", to="training.modelversion"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="inputs", to="training.run"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Snapshot',
+            name="Snapshot",
             fields=[
-                ('id', models.UUIDField(default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('name', models.CharField(max_length=120)),
-                ('query', models.JSONField(help_text='what was asked for: kinds, filters, and the moment up to which records count')),
-                ('state', models.CharField(choices=[('building', 'building'), ('ready', 'ready'), ('failed', 'failed')], default='building', max_length=10)),
-                ('content_hash', models.CharField(blank=True, help_text="sha256 over the rows' own hashes, in order", max_length=64)),
-                ('path', models.CharField(blank=True, help_text='folder below DATA_DIR', max_length=300)),
-                ('counts', models.JSONField(default=dict, help_text='rows by split, records by kind')),
-                ('error', models.TextField(blank=True)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=redpen.accounts.ids.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "created_at",
+                    models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False),
+                ),
+                ("name", models.CharField(max_length=120)),
+                (
+                    "query",
+                    models.JSONField(
+                        help_text="what was asked for: kinds, filters, and the moment up to which records count"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("building", "building"), ("ready", "ready"), ("failed", "failed")],
+                        default="building",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "content_hash",
+                    models.CharField(blank=True, help_text="sha256 over the rows' own hashes, in order", max_length=64),
+                ),
+                ("path", models.CharField(blank=True, help_text="folder below DATA_DIR", max_length=300)),
+                ("counts", models.JSONField(default=dict, help_text="rows by split, records by kind")),
+                ("error", models.TextField(blank=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="accounts.project"
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='run',
-            name='snapshot',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='training.snapshot'),
+            model_name="run",
+            name="snapshot",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="training.snapshot"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='modelversion_in_project'),
+            model_name="modelversion",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="modelversion_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=redpen.accounts.tenancy.SameProject(field='parent', name='model_parent_same_project'),
+            model_name="modelversion",
+            constraint=redpen.accounts.tenancy.SameProject(field="parent", name="model_parent_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(fields=('project', 'name', 'number'), name='model_version_once'),
+            model_name="modelversion",
+            constraint=models.UniqueConstraint(fields=("project", "name", "number"), name="model_version_once"),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(condition=models.Q(('stage', 'production')), fields=('project', 'name'), name='model_one_in_production'),
+            model_name="modelversion",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("stage", "production")), fields=("project", "name"), name="model_one_in_production"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['span_reward_model', 'reward_model', 'critic', 'policy'])), name='model_kind_known'),
+            model_name="modelversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["span_reward_model", "reward_model", "critic", "policy"])),
+                name="model_kind_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.CheckConstraint(condition=models.Q(('stage__in', ['candidate', 'production', 'retired'])), name='model_stage_known'),
+            model_name="modelversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("stage__in", ["candidate", "production", "retired"])), name="model_stage_known"
+            ),
         ),
         migrations.AddIndex(
-            model_name='runevent',
-            index=models.Index(fields=['run', 'type', 'attempt', 'seq'], name='run_event_by_type'),
+            model_name="runevent",
+            index=models.Index(fields=["run", "type", "attempt", "seq"], name="run_event_by_type"),
         ),
         migrations.AddConstraint(
-            model_name='runevent',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='runevent_in_project'),
+            model_name="runevent",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="runevent_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='runevent',
-            constraint=redpen.accounts.tenancy.SameProject(field='run', name='run_event_same_project'),
+            model_name="runevent",
+            constraint=redpen.accounts.tenancy.SameProject(field="run", name="run_event_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='runevent',
-            constraint=models.UniqueConstraint(fields=('run', 'attempt', 'seq'), name='run_event_once'),
+            model_name="runevent",
+            constraint=models.UniqueConstraint(fields=("run", "attempt", "seq"), name="run_event_once"),
         ),
         migrations.AddConstraint(
-            model_name='runinput',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='runinput_in_project'),
+            model_name="runinput",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="runinput_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='runinput',
-            constraint=redpen.accounts.tenancy.SameProject(field='run', name='run_input_run_same_project'),
+            model_name="runinput",
+            constraint=redpen.accounts.tenancy.SameProject(field="run", name="run_input_run_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='runinput',
-            constraint=redpen.accounts.tenancy.SameProject(field='model_version', name='run_input_model_same_project'),
+            model_name="runinput",
+            constraint=redpen.accounts.tenancy.SameProject(field="model_version", name="run_input_model_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='runinput',
-            constraint=models.UniqueConstraint(fields=('run', 'kind'), name='run_input_once_a_kind'),
+            model_name="runinput",
+            constraint=models.UniqueConstraint(fields=("run", "kind"), name="run_input_once_a_kind"),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='snapshot_in_project'),
+            model_name="snapshot",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="snapshot_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['building', 'ready', 'failed'])), name='snapshot_state_known'),
+            model_name="snapshot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["building", "ready", "failed"])), name="snapshot_state_known"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='snapshot',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'ready'), _negated=True), models.Q(('content_hash', ''), ('path', ''), _negated=True), _connector='OR'), name='snapshot_ready_has_content'),
+            model_name="snapshot",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "ready"), _negated=True),
+                    models.Q(("content_hash", ""), ("path", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="snapshot_ready_has_content",
+            ),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('state__in', ['queued', 'running', 'cancelling'])), fields=['state', 'due_at'], name='run_due'),
+            model_name="run",
+            index=models.Index(
+                condition=models.Q(("state__in", ["queued", "running", "cancelling"])),
+                fields=["state", "due_at"],
+                name="run_due",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('project', 'id'), name='run_in_project'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("project", "id"), name="run_in_project"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=redpen.accounts.tenancy.SameProject(field='snapshot', name='run_snapshot_same_project'),
+            model_name="run",
+            constraint=redpen.accounts.tenancy.SameProject(field="snapshot", name="run_snapshot_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=redpen.accounts.tenancy.SameProject(field='produced', name='run_produced_same_project'),
+            model_name="run",
+            constraint=redpen.accounts.tenancy.SameProject(field="produced", name="run_produced_same_project"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('project', 'number'), name='run_number_once'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("project", "number"), name="run_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('project', 'client_key'), name='run_client_key_once'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="run_client_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['queued', 'running', 'waiting', 'paused', 'cancelling', 'cancelled', 'failed', 'succeeded'])), name='run_state_known'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        ["queued", "running", "waiting", "paused", "cancelling", "cancelled", "failed", "succeeded"],
+                    )
+                ),
+                name="run_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_expires_at__isnull', False), ('state__in', ('running', 'cancelling'))), models.Q(models.Q(('state__in', ('running', 'cancelling')), _negated=True), ('lease_expires_at', None)), _connector='OR'), name='run_held_with_a_lease'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("lease_expires_at__isnull", False), ("state__in", ("running", "cancelling"))),
+                    models.Q(
+                        models.Q(("state__in", ("running", "cancelling")), _negated=True), ("lease_expires_at", None)
+                    ),
+                    _connector="OR",
+                ),
+                name="run_held_with_a_lease",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('state__in', ('cancelled', 'failed', 'succeeded'))), models.Q(models.Q(('state__in', ('cancelled', 'failed', 'succeeded')), _negated=True), ('ended_at', None)), _connector='OR'), name='run_ended_at_a_time'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("ended_at__isnull", False), ("state__in", ("cancelled", "failed", "succeeded"))),
+                    models.Q(
+                        models.Q(("state__in", ("cancelled", "failed", "succeeded")), _negated=True), ("ended_at", None)
+                    ),
+                    _connector="OR",
+                ),
+                name="run_ended_at_a_time",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'failed'), _negated=True), ('failure__isnull', False), _connector='OR'), name='run_failed_for_a_reason'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "failed"), _negated=True), ("failure__isnull", False), _connector="OR"
+                ),
+                name="run_failed_for_a_reason",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(('attempt__lte', models.F('attempts_allowed'))), name='run_attempts_counted'),
+            model_name="run",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("attempt__lte", models.F("attempts_allowed"))), name="run_attempts_counted"
+            ),
         ),
     ]

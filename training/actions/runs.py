@@ -1,0 +1,288 @@
+"""Launching, cancelling and repeating runs. All that is wrong is said at once, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+from pydantic import ValidationError
+
+from redpen.accounts import audit
+from redpen.accounts.errors import Conflict, Invalid, NotFound
+from redpen.accounts.models import Project, User
+from training.actions.snapshots import freeze_query
+from training.models import BaseModel, ModelVersion, Run, RunInput, Snapshot
+from training.models.runs import ENDED, RunState
+from training.queries.snapshots import preview
+from training.recipes import registry
+from training.recipes.base import Recipe, RecipeConfig
+from training.snapshots.query import RowKind, SnapshotQuery
+
+# the kinds of records that recipes name, as rows of a snapshot
+ROWS_OF: dict[str, RowKind] = {"SpanCritique": "response", "Preference": "preference", "Prompt": "prompt"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What somebody asks for; nothing in it has been checked."""
+
+    recipe: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = "laptop"
+    base_model: str = ""
+    inputs: Mapping[str, UUID | str] = field(default_factory=dict)
+    origins: tuple[str, ...] = ()
+    campaigns: tuple[UUID, ...] = ()
+    name: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """The same, found to be possible."""
+
+    recipe: Recipe
+    config: RecipeConfig
+    base: BaseModel
+    inputs: dict[str, ModelVersion]
+    query: SnapshotQuery
+
+
+def query_for(recipe: Recipe, *, origins: tuple[str, ...] = (), campaigns: tuple[UUID, ...] = ()) -> SnapshotQuery:
+    """The records that a recipe reads. Raises pydantic's ValidationError for filters that do not exist."""
+    kinds = tuple(dict.fromkeys(ROWS_OF[kind] for kind in recipe.consumes))
+    return SnapshotQuery.model_validate({"kinds": kinds, "origins": origins, "campaigns": campaigns})
+
+
+class LaunchRefused(Invalid):
+    code = "run.refused"
+    title = "This run cannot start"
+
+    def __init__(self, problems: list[dict[str, str]]) -> None:
+        first = problems[0]["message"]
+        more = f" ({len(problems)} things are wrong.)" if len(problems) > 1 else ""
+        super().__init__(first + more, problems=problems)
+
+
+def check(project: Project, launch: Launch) -> Checked:
+    """What would run; raises LaunchRefused with everything that is wrong, each with its JSON pointer."""
+    problems: list[dict[str, str]] = []
+
+    def wrong(pointer: str, code: str, message: str) -> None:
+        problems.append({"pointer": pointer, "code": code, "message": message})
+
+    try:
+        recipe = registry.get(launch.recipe)
+    except registry.NoSuchRecipe as error:
+        wrong("/recipe", "recipe.unknown", str(error))
+        raise LaunchRefused(problems) from error
+
+    config = None
+    if launch.preset and launch.preset not in recipe.presets:
+        wrong(
+            "/preset", "preset.unknown", f"There is no preset “{launch.preset}”; there are {', '.join(recipe.presets)}."
+        )
+    else:
+        try:
+            config = recipe.config(launch.config, preset=launch.preset or None)
+        except ValidationError as error:
+            for fault in error.errors():
+                pointer = "/".join(["/config", *(str(part) for part in fault["loc"])])
+                wrong(pointer, f"config.{fault['type']}", fault["msg"].removeprefix("Value error, "))
+
+    if not 0 <= launch.seed < 2**31:
+        wrong("/seed", "seed.range", "The seed is a whole number from 0 to 2147483647.")
+    if len(launch.name) > 120:
+        wrong("/name", "name.long", "A name has at most 120 characters.")
+
+    base = BaseModel.objects.filter(name=launch.base_model).first()
+    if base is None:
+        known = ", ".join(BaseModel.objects.order_by("name").values_list("name", flat=True)) or "none yet"
+        wrong("/base_model", "base_model.unknown", f"There is no base model “{launch.base_model}”; there are: {known}.")
+    elif refused := base.check_report.get("refused"):
+        wrong("/base_model", "base_model.refused", f"{base} cannot be trained on: {refused}")
+
+    inputs = check_inputs(project, recipe, launch, wrong)
+    query = None
+    try:
+        query = query_for(recipe, origins=launch.origins, campaigns=launch.campaigns)
+    except ValidationError as error:
+        for fault in error.errors():
+            wrong("/" + "/".join(str(part) for part in fault["loc"]), "data.filter", fault["msg"])
+    if query is not None:
+        check_rows(project, query, wrong)
+    if problems or config is None or base is None or query is None:
+        raise LaunchRefused(problems)
+    return Checked(recipe=recipe, config=config, base=base, inputs=inputs, query=query)
+
+
+def check_inputs(project: Project, recipe: Recipe, launch: Launch, wrong: Any) -> dict[str, ModelVersion]:
+    found: dict[str, ModelVersion] = {}
+    for kind in (*recipe.needs, *recipe.takes):
+        given, words = launch.inputs.get(kind), kind.replace("_", " ")
+        if not given:
+            if kind in recipe.needs:
+                have = ModelVersion.objects.filter(project=project, kind=kind).exists()
+                todo = "Choose one." if have else f"The project has none yet: train a {words} first."
+                wrong(f"/inputs/{kind}", "input.missing", f"{recipe.title} needs a {words}. {todo}")
+            continue
+        try:
+            model = ModelVersion.objects.filter(project=project, pk=UUID(str(given))).first()
+        except ValueError:
+            model = None
+        if model is None:
+            wrong(f"/inputs/{kind}", "input.unknown", f"There is no such {words} in this project.")
+        elif model.kind != kind:
+            wrong(f"/inputs/{kind}", "input.kind", f"{model} is a {model.get_kind_display()}, not a {words}.")
+        else:
+            found[kind] = model
+    for kind in launch.inputs:
+        if kind not in (*recipe.needs, *recipe.takes):
+            wrong(f"/inputs/{kind}", "input.unused", f"{recipe.title} has no use for a {kind.replace('_', ' ')}.")
+    return found
+
+
+def check_rows(project: Project, query: SnapshotQuery, wrong: Any) -> None:
+    """There must be something in the train split to learn from."""
+    counts = preview(project, query)
+    what = {
+        "response": "answers that somebody marked or reviewed",
+        "preference": "compared pairs of answers",
+        "prompt": "prompts",
+    }
+    for kind in query.kinds:
+        splits = counts["rows"][kind]
+        if splits["train"] == 0:
+            rest = sum(splits.values())
+            held = f" ({rest} are held out for measuring)" if rest else ""
+            wrong("/data", "data.empty", f"There are no {what[kind]} in the train split{held}. {NEXT[kind]}")
+        elif kind == "response" and not any(label["sentiment"] for label in counts["labels"]):
+            message = (
+                f"None of the {sum(splits.values())} reviewed answers has a good or bad phrase marked. {NEXT[kind]}"
+            )
+            wrong("/data", "data.no_marks", message)
+
+
+NEXT = {
+    "response": "Mark some answers and submit them, or import marks.",
+    "preference": "Compare some pairs, or import comparisons.",
+    "prompt": "Import prompts first.",
+}
+
+
+@transaction.atomic
+def launch_run(
+    *, project: Project, author: User | None, launch: Launch, client_key: str | None = None, again_of: Run | None = None
+) -> tuple[Run, bool]:
+    """A queued run, and whether it is new: the same key with the same request gives the run of the first time."""
+    # The project's row first: it orders the numbers of runs and makes a double click wait for the first one.
+    Project.objects.select_for_update().get(pk=project.pk)
+    if client_key and (known := Run.objects.filter(project=project, client_key=client_key).first()):
+        return same_request(known, launch), False
+    checked = check(project, launch)
+    snapshot = reused(again_of) or freeze_query(
+        project=project, query=checked.query, author=author, name=f"for {launch.name or checked.recipe.title}"
+    )
+    last = Run.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
+    run = Run.objects.create(
+        project=project,
+        number=last + 1,
+        recipe=checked.recipe.name,
+        name=launch.name.strip(),
+        config=checked.config.model_dump(mode="json"),
+        preset=launch.preset,
+        seed=launch.seed,
+        base_model=checked.base,
+        snapshot=snapshot,
+        created_by=author,
+        client_key=client_key,
+        again_of=again_of,
+    )
+    RunInput.objects.bulk_create(
+        RunInput(project=project, run=run, kind=kind, model_version=model) for kind, model in checked.inputs.items()
+    )
+    audit.record(
+        "run.launched",
+        project=project,
+        actor=author,
+        agent="" if author else "program",
+        subject=run,
+        recipe=run.recipe,
+        snapshot=str(snapshot.pk),
+    )
+    transaction.on_commit(partial(ring_bell))
+    return run, True
+
+
+def reused(again_of: Run | None) -> Snapshot | None:
+    """A repeated run reads the very rows of the first, if they were ever written."""
+    if again_of and again_of.snapshot and again_of.snapshot.state == Snapshot.State.READY:
+        return again_of.snapshot
+    return None
+
+
+def same_request(known: Run, launch: Launch) -> Run:
+    if (known.recipe, known.base_model.name, known.seed) != (launch.recipe, launch.base_model, launch.seed):
+        raise Invalid(
+            f"Run {known.number} was started with this key, and it is another one. Use a new key for a new run.",
+            code="run.key_reused",
+            data={"run": known.number},
+        )
+    return known
+
+
+@transaction.atomic
+def cancel_run(*, run: Run, author: User) -> Run:
+    """Ask a run to stop. One that no worker holds has stopped at once."""
+    rows = Run.objects.filter(pk=run.pk)
+    if rows.filter(state__in=["queued", "waiting", "paused"]).update(state=RunState.CANCELLED, ended_at=Now()):
+        audit.record("run.cancelled", project=run.project, actor=author, subject=run)
+    elif rows.filter(state="running").update(state=RunState.CANCELLING):
+        audit.record("run.cancel_asked", project=run.project, actor=author, subject=run)
+    elif rows.filter(state__in=ENDED).exists():
+        run.refresh_from_db()
+        raise Conflict(
+            f"Run {run.number} has already ended: {run.state}.", code="run.ended", data={"state": str(run.state)}
+        )
+    run.refresh_from_db()
+    return run
+
+
+def try_again(*, run: Run, author: User, client_key: str | None = None) -> tuple[Run, bool]:
+    """The same run once more, over the same rows: an ended run itself never changes."""
+    if run.state not in ENDED:
+        raise Conflict(f"Run {run.number} is still {run.state}.", code="run.not_ended", data={"state": str(run.state)})
+    query = (run.snapshot.query if run.snapshot else None) or {}
+    launch = Launch(
+        recipe=run.recipe,
+        config=run.config,
+        preset="",
+        base_model=run.base_model.name,
+        inputs={one.kind: one.model_version_id for one in run.inputs.all()},
+        origins=tuple(query.get("origins") or ()),
+        campaigns=tuple(query.get("campaigns") or ()),
+        name=run.name,
+        seed=run.seed,
+    )
+    return launch_run(project=run.project, author=author, launch=launch, client_key=client_key, again_of=run)
+
+
+def run_of(project: Project, number: int) -> Run:
+    found = Run.objects.filter(project=project, number=number).select_related(
+        "base_model", "snapshot", "produced", "created_by", "project", "again_of"
+    )
+    if (run := found.first()) is None:
+        raise NotFound(f"There is no run {number} in this project.")
+    return run
+
+
+def ring_bell() -> None:
+    from training.tasks import ring  # tasks import what works on runs; a page only rings
+
+    ring()

@@ -1,0 +1,1 @@
+"""How a run is carried out: who holds it (`lease`), its child (`child`, `events`), its end (`outcome`): `worker`."""

@@ -1,0 +1,67 @@
+"""Where a run's files lie, below DATA_DIR."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from training.models import BaseModel, ModelVersion, Run
+from training.runs import events
+
+
+def attempt_folder(run: Run, attempt: int) -> Path:
+    return settings.DATA_DIR / "runs" / str(run.pk) / f"attempt-{attempt}"
+
+
+def base_location(base: BaseModel) -> str:
+    """What the child loads: a packaged base is unpacked below DATA_DIR when it is first used."""
+    if base.source == BaseModel.Source.PACKAGED:
+        return str(settings.DATA_DIR / "base" / base.location)
+    return base.location
+
+
+def model_folder(model: ModelVersion) -> Path:
+    return settings.DATA_DIR / model.path
+
+
+def adopt_finished(run: Run, attempt: int) -> bool:
+    """Take over the files of an earlier attempt that came to its end while the database was away."""
+    for earlier in range(attempt - 1, 0, -1):
+        folder = attempt_folder(run, earlier)
+        word = events.last_word(folder / events.NAME) if folder.exists() else None
+        if word and word["type"] == "done":
+            target = attempt_folder(run, attempt)
+            shutil.rmtree(target, ignore_errors=True)
+            folder.rename(target)
+            return True
+    return False
+
+
+def log_tail(folder: Path, lines: int = 12) -> str:
+    """The end of what the child printed, for the person who must see why it died."""
+    try:
+        text = (folder / "log.txt").read_bytes()[-20_000:].decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.strip().splitlines()[-lines:])
+
+
+def order(run: Run, attempt: int) -> dict[str, Any]:
+    """run.json: all that the child is told."""
+    return {
+        "run_id": str(run.pk),
+        "attempt": attempt,
+        "recipe": run.recipe,
+        "config": run.config,
+        "seed": run.seed,
+        "threads": settings.TRAIN_THREADS,
+        "base_model": base_location(run.base_model),
+        "snapshot": str(settings.DATA_DIR / run.snapshot.path) if run.snapshot else None,
+        "models": {
+            one.kind: str(model_folder(one.model_version)) for one in run.inputs.select_related("model_version")
+        },
+        "prompts": None,
+    }
