@@ -43,7 +43,7 @@ class Patience:
     def __init__(self, heart: Heart) -> None:
         self.heart = heart
 
-    def __call__(self, action, *arguments, **options):
+    def __call__(self, action, /, *arguments, **options):
         while True:
             try:
                 return action(*arguments, **options)
