@@ -1,6 +1,7 @@
 """Times and numbers as people read them: `{% load figures %}`.
 
-`{{ run.started_at|ago }}`, `{{ seconds|duration }}`, `{{ count|many:"record" }}`, `{{ share|percent }}`, `{{ n|compact }}`, `{{ x|figure:3 }}`
+`{{ run.started_at|ago }}`, `{{ seconds|duration }}`, `{{ count|many:"record" }}`, `{{ share|percent }}`,
+`{{ n|compact }}`, `{{ x|figure:3 }}`
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ def ago(when: datetime | None) -> str | SafeString:
     words = "just now" if abs(seconds) < 10 else in_words(abs(seconds))
     if words != "just now":
         words = f"{words} ago" if seconds > 0 else f"in {words}"
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>', when.isoformat(), f"{when.astimezone():%-d %B %Y, %H:%M:%S %Z}", words
-    )
+    exactly = f"{timezone.localtime(when):%-d %B %Y, %H:%M:%S %Z}"
+    return format_html('<time datetime="{}" title="{}">{}</time>', when.isoformat(), exactly, words)
 
 
 def in_words(seconds: float) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from django import template
 from django.http import HttpRequest
 from django.urls import NoReverseMatch, reverse
+
 from redpen.accounts import rules
 
 register = template.Library()
 
-# The bar of a project's pages, in order: title, the page's URL name, the action that it takes. The rest hangs in the menu.
+# The bar of a project's pages, in order: title, the page's URL name, the action that it takes.
 PAGES = [
     ("Home", "project", "project.see"),
     ("Label", "label", "label"),

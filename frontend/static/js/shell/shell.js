@@ -4,6 +4,7 @@ import { toast } from "./toasts.js";
 document.addEventListener("click", (event) => {
   const target = /** @type {Element} */ (event.target);
   target.closest("[data-dismiss]")?.closest(".notice")?.remove();
+  target.closest("[data-close]")?.closest("dialog")?.close();
   for (const menu of document.querySelectorAll("details.menu[open]")) {
     if (!menu.contains(target)) menu.removeAttribute("open");
   }
