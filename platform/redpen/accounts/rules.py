@@ -63,12 +63,17 @@ def open_project(request: HttpRequest, slug: str, action: str) -> Project:
     membership = Membership.objects.select_related("project").filter(project__slug=slug, user=user).first()
     if membership is None:
         raise NotFound("There is no such project, or you are not a member of it. Ask its admin for an invitation link.")
-    if not may(membership.role, action):
+    request.project, request.role = membership.project, membership.role  # type: ignore[attr-defined]
+    require(request, action)
+    return membership.project
+
+
+def require(request: HttpRequest, action: str) -> None:
+    """Refuse with MissingRole (403) unless the role in the open project allows `action` as well."""
+    role = request.role  # type: ignore[attr-defined]
+    if not may(role, action):
         allowed = ", ".join(sorted(ALLOWED[action]))
         raise MissingRole(
-            f"You are {membership.get_role_display().lower()} here; this takes one of: {allowed}. Ask an admin of the "
-            "project.",
-            data={"action": action, "role": membership.role},
+            f"You are {Role(role).label.lower()} here; this takes one of: {allowed}. Ask an admin of the project.",
+            data={"action": action, "role": role},
         )
-    request.project, request.role = membership.project, membership.role  # type: ignore[attr-defined]
-    return membership.project

@@ -1,5 +1,19 @@
-"""Oneself, projects, members, invitations and the audit trail."""
+"""Oneself, projects, members, invitations and the audit trail; mounted under /api/v1/."""
 
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 
-urlpatterns: list[URLPattern] = []
+from redpen.accounts.api import people, projects
+
+PROJECT = "projects/<slug:slug>"
+urlpatterns: list[URLPattern] = [
+    path("me", people.MeView.as_view(), name="api-me"),
+    path("invitations/accept", people.AcceptView.as_view(), name="api-invitation-accept"),
+    path("projects", projects.ProjectsView.as_view(), name="api-projects"),
+    path(PROJECT, projects.OneProjectView.as_view(), name="api-project"),
+    path(f"{PROJECT}/audit", projects.AuditView.as_view(), name="api-audit"),
+    path(f"{PROJECT}/members", people.MembersView.as_view(), name="api-members"),
+    path(f"{PROJECT}/members/<uuid:member_id>", people.MemberView.as_view(), name="api-member"),
+    path(f"{PROJECT}/members/<uuid:member_id>/reset-link", people.ResetLinkView.as_view(), name="api-reset-link"),
+    path(f"{PROJECT}/invitations", people.InvitationsView.as_view(), name="api-invitations"),
+    path(f"{PROJECT}/invitations/<uuid:invitation_id>", people.InvitationView.as_view(), name="api-invitation"),
+]
