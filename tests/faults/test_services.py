@@ -38,13 +38,13 @@ def test_postgres_comes_back_from_a_kill_beside_a_busy_backend(redpen):
 
     from redpen.services.addresses import embedded_database_url
 
-    with psycopg.connect(embedded_database_url(redpen.data_dir), autocommit=True) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
-        connection.execute("INSERT INTO kept VALUES (1)")
-        # a query that does not look up from its work
-        connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 2000000000)")
-        time.sleep(0.5)
-        redpen.kill("postgres")
+    connection = psycopg.connect(embedded_database_url(redpen.data_dir), autocommit=True)
+    connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+    connection.execute("INSERT INTO kept VALUES (1)")
+    connection.pgconn.send_query(b"SELECT count(*) FROM generate_series(1, 2000000000)")
+    time.sleep(0.5)
+    redpen.kill("postgres")
+    connection.close()
     wait_for(redpen.ready, 20, lambda: f"{redpen.get('/readyz')}\n{redpen.output()}")
     with psycopg.connect(embedded_database_url(redpen.data_dir)) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone()[0] >= 1
