@@ -52,6 +52,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={"constraints": [models.UniqueConstraint(fields=("project", "id"), name="act_in_project")]},
         ),
         migrations.CreateModel(
             name="Campaign",
@@ -82,6 +83,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="campaign_in_project"),
+                    models.UniqueConstraint(fields=("project", "name"), name="campaign_name_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["open", "paused", "closed"])), name="campaign_state_known"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="CampaignVersion",
@@ -117,6 +127,13 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="campaignversion_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign", name="campaign_version_same_project"),
+                    models.UniqueConstraint(fields=("campaign", "number"), name="campaign_version_once"),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Assignment",
@@ -175,6 +192,33 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="assignment_in_project"),
+                    redpen.accounts.tenancy.SameProject(
+                        field="campaign_version", name="assignment_version_same_project"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["held", "submitted", "skipped", "lapsed"])),
+                        name="assignment_state_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("user__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="assignment_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("state", "submitted"), _negated=True),
+                            ("submitted_at__isnull", False),
+                            _connector="OR",
+                        ),
+                        name="assignment_submitted_at_a_time",
+                    ),
+                ],
+                "indexes": [models.Index(fields=["user", "state", "-id"], name="assignment_of_person")],
+            },
         ),
         migrations.CreateModel(
             name="ImportJob",
@@ -219,6 +263,22 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="importjob_in_project"),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["queued", "running", "failed", "done"])),
+                        name="import_state_known",
+                    ),
+                ],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state__in", ["queued", "running"])),
+                        fields=["state", "lease_expires_at"],
+                        name="import_due",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="LabelSet",
@@ -241,6 +301,12 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="labelset_in_project"),
+                    models.UniqueConstraint(fields=("project", "name"), name="label_set_name_once"),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Label",
@@ -277,6 +343,19 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["position", "id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="label_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="label_set", name="label_set_same_project"),
+                    models.UniqueConstraint(fields=("label_set", "key"), name="label_key_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(models.Q(("shortcut", ""), _negated=True), ("archived_at", None)),
+                        fields=("label_set", "shortcut"),
+                        name="label_shortcut_once",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("sentiment__in", [-1, 0, 1])), name="label_sentiment_known"
+                    ),
+                ],
             },
         ),
         migrations.AddField(
@@ -317,6 +396,16 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="prompt_in_project"),
+                    models.UniqueConstraint(fields=("project", "content_hash"), name="prompt_once_in_project"),
+                    models.UniqueConstraint(fields=("project", "external_id"), name="prompt_external_id_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("split__in", ["train", "dev", "test"])), name="prompt_split_known"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Question",
@@ -357,6 +446,13 @@ class Migration(migrations.Migration):
             ],
             options={
                 "ordering": ["position", "id"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="question_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="question_same_project"),
+                    models.CheckConstraint(
+                        condition=models.Q(("kind__in", ["spans", "pair"])), name="question_kind_known"
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -477,6 +573,47 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="ranking_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="prompt", name="ranking_prompt_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="ranking_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="ranking_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="ranking_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="ranking_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="ranking_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="ranking_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="ranking_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="ranking_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="ranking_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="ranking_prefill_outcome_known",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="ReactionKind",
@@ -502,6 +639,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="reactionkind_in_project"),
+                    models.UniqueConstraint(fields=("project", "key"), name="reaction_kind_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("polarity__in", [-1, 0, 1])), name="reaction_kind_polarity_known"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Response",
@@ -585,6 +731,26 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="response_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="prompt", name="response_prompt_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="parent", name="response_parent_same_project"),
+                    models.UniqueConstraint(fields=("project", "external_id"), name="response_external_id_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="response_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("token_logprobs", None),
+                            ("token_ids__len", models.F("token_logprobs__len")),
+                            _connector="OR",
+                        ),
+                        name="response_one_logprob_a_token",
+                    ),
+                ],
+                "indexes": [models.Index(fields=["project", "model", "id"], name="response_by_model")],
+            },
         ),
         migrations.CreateModel(
             name="Report",
@@ -704,6 +870,47 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="report_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="report_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="report_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="report_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="report_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="report_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="report_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="report_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="report_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="report_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="report_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="report_prefill_outcome_known",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Reaction",
@@ -837,6 +1044,69 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="reaction_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="reaction_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="reaction_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="reaction_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="reaction_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="reaction_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="reaction_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="reaction_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="reaction_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="reaction_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="reaction_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="reaction_prefill_outcome_known",
+                    ),
+                    redpen.accounts.tenancy.SameProject(field="kind", name="reaction_kind_same_project"),
+                    models.UniqueConstraint(fields=("project", "external_id"), name="reaction_external_id_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None), ("external_id", None)),
+                        fields=("response", "kind", "external_user"),
+                        name="reaction_once_a_user",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("response__isnull", False),
+                            models.Q(("response_external_id", ""), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="reaction_names_a_response",
+                    ),
+                ],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("response", None)),
+                        fields=["project", "response_external_id"],
+                        name="reaction_waiting",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Rating",
@@ -956,6 +1226,47 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="rating_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="rating_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="rating_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="rating_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="rating_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="rating_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="rating_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="rating_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="rating_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="rating_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="rating_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="rating_prefill_outcome_known",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Preference",
@@ -1104,6 +1415,66 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="preference_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="prompt", name="preference_prompt_same_project"),
+                    redpen.accounts.tenancy.SameProject(
+                        field="campaign_version", name="preference_version_same_project"
+                    ),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="preference_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="preference_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="preference_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="preference_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="preference_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])),
+                        name="preference_origin_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="preference_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="preference_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="preference_prefill_outcome_known",
+                    ),
+                    redpen.accounts.tenancy.SameProject(field="response_a", name="preference_a_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="response_b", name="preference_b_same_project"),
+                    models.CheckConstraint(
+                        condition=models.Q(("response_a", models.F("response_b")), _negated=True),
+                        name="preference_of_two_answers",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("choice__in", ["a", "b", "tie", "neither"])), name="preference_choice_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("strength__gte", 1), ("strength__lte", 3)),
+                        name="preference_strength_1_to_3",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("shown_first__in", ["", "a", "b"])), name="preference_order_known"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Outcome",
@@ -1228,6 +1599,50 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="outcome_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="outcome_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="outcome_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="outcome_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="outcome_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="outcome_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="outcome_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="outcome_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="outcome_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="outcome_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="outcome_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="outcome_prefill_outcome_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("stage__in", ["at_once", "hindsight"])), name="outcome_stage_known"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Critique",
@@ -1347,6 +1762,53 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="critique_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="critique_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="critique_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="critique_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="critique_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="critique_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="critique_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="critique_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="critique_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="critique_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="critique_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="critique_prefill_outcome_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("verdict__in", ["", "good", "bad"])), name="critique_verdict_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("text", ""), ("verdict", ""), _negated=True), name="critique_says_something"
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Comment",
@@ -1467,6 +1929,47 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="comment_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="comment_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="comment_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="comment_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="comment_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="comment_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="comment_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="comment_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="comment_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="comment_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="comment_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="comment_prefill_outcome_known",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Choice",
@@ -1594,6 +2097,48 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="choice_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="prompt", name="choice_prompt_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="choice_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="choice_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="choice_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="choice_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="choice_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="choice_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="choice_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="choice_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="choice_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="choice_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="choice_prefill_outcome_known",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Rewrite",
@@ -1719,6 +2264,52 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="rewrite_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="rewrite_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="rewrite_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="rewrite_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="rewrite_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="rewrite_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="rewrite_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="rewrite_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="rewrite_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="rewrite_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="rewrite_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="rewrite_prefill_outcome_known",
+                    ),
+                    redpen.accounts.tenancy.SameProject(field="better", name="rewrite_better_same_project"),
+                    models.CheckConstraint(
+                        condition=models.Q(("response", models.F("better")), _negated=True),
+                        name="rewrite_is_another_answer",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Skip",
@@ -1838,6 +2429,47 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="skip_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="skip_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign_version", name="skip_version_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="assignment", name="skip_assignment_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="act", name="skip_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="skip_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="skip_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)), fields=("lineage",), name="skip_one_live_version"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])), name="skip_origin_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="skip_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="skip_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="skip_prefill_outcome_known",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="SpanCritique",
@@ -1969,6 +2601,82 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="spancritique_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="spancritique_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(
+                        field="campaign_version", name="spancritique_version_same_project"
+                    ),
+                    redpen.accounts.tenancy.SameProject(
+                        field="assignment", name="spancritique_assignment_same_project"
+                    ),
+                    redpen.accounts.tenancy.SameProject(field="act", name="spancritique_act_same_project"),
+                    models.UniqueConstraint(fields=("project", "client_key"), name="spancritique_client_key_once"),
+                    models.UniqueConstraint(fields=("lineage", "version"), name="spancritique_version_once"),
+                    models.UniqueConstraint(
+                        condition=models.Q(("ended_at", None)),
+                        fields=("lineage",),
+                        name="spancritique_one_live_version",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("origin__in", ["human", "model", "program"])),
+                        name="spancritique_origin_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"
+                        ),
+                        name="spancritique_has_someone",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end_reason", ""), ("ended_at", None)),
+                            models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="spancritique_ended_for_a_reason",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("prefill_outcome", ""),
+                            models.Q(
+                                ("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])
+                            ),
+                            _connector="OR",
+                        ),
+                        name="spancritique_prefill_outcome_known",
+                    ),
+                    redpen.accounts.tenancy.SameProject(field="label", name="span_label_same_project"),
+                    models.CheckConstraint(
+                        condition=models.Q(("end__gte", models.F("start"))), name="span_runs_forwards"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "end",
+                                django.db.models.expressions.CombinedExpression(
+                                    models.F("start"), "+", django.db.models.functions.text.Length("quote")
+                                ),
+                            )
+                        ),
+                        name="span_quote_fills_its_offsets",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("sentiment__in", [-1, 0, 1])), name="span_sentiment_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("severity__gte", 1), ("severity__lte", 3)), name="span_severity_1_to_3"
+                    ),
+                ],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("ended_at", None)),
+                        fields=["response", "start"],
+                        name="span_live_on_response",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="Evidence",
@@ -2006,6 +2714,25 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="evidence_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="span", name="evidence_span_same_project"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("end", None), ("start", None)),
+                            (
+                                "end",
+                                django.db.models.expressions.CombinedExpression(
+                                    models.F("start"), "+", django.db.models.functions.text.Length("quote")
+                                ),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="evidence_quote_fills_its_offsets",
+                    ),
+                ]
+            },
         ),
         migrations.CreateModel(
             name="Task",
@@ -2076,6 +2803,40 @@ class Migration(migrations.Migration):
                     ),
                 ),
             ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=("project", "id"), name="task_in_project"),
+                    redpen.accounts.tenancy.SameProject(field="campaign", name="task_campaign_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="prompt", name="task_prompt_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="response", name="task_response_same_project"),
+                    redpen.accounts.tenancy.SameProject(field="other", name="task_other_same_project"),
+                    models.UniqueConstraint(
+                        fields=("campaign", "kind", "response", "other"),
+                        name="task_once_in_campaign",
+                        nulls_distinct=False,
+                    ),
+                    models.CheckConstraint(condition=models.Q(("kind__in", ["spans", "pair"])), name="task_kind_known"),
+                    models.CheckConstraint(
+                        condition=models.Q(("state__in", ["open", "done", "withdrawn"])), name="task_state_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("kind", "pair"), ("other__isnull", False)),
+                            models.Q(models.Q(("kind", "pair"), _negated=True), ("other", None)),
+                            _connector="OR",
+                        ),
+                        name="task_pair_has_two_answers",
+                    ),
+                    models.CheckConstraint(condition=models.Q(("wanted__gte", 1)), name="task_wants_an_opinion"),
+                ],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "open")),
+                        fields=["campaign", "-priority", "id"],
+                        name="task_to_deal",
+                    )
+                ],
+            },
         ),
         migrations.AddField(
             model_name="assignment",
@@ -2085,1268 +2846,14 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.AddConstraint(
-            model_name="act",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="act_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="campaign",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="campaign_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="campaign",
-            constraint=models.UniqueConstraint(fields=("project", "name"), name="campaign_name_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="campaign",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["open", "paused", "closed"])), name="campaign_state_known"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="importjob",
-            index=models.Index(
-                condition=models.Q(("state__in", ["queued", "running"])),
-                fields=["state", "lease_expires_at"],
-                name="import_due",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="importjob",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="importjob_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="importjob",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["queued", "running", "failed", "done"])), name="import_state_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="labelset",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="labelset_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="labelset",
-            constraint=models.UniqueConstraint(fields=("project", "name"), name="label_set_name_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="label",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="label_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="label",
-            constraint=redpen.accounts.tenancy.SameProject(field="label_set", name="label_set_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="label",
-            constraint=models.UniqueConstraint(fields=("label_set", "key"), name="label_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="label",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(models.Q(("shortcut", ""), _negated=True), ("archived_at", None)),
-                fields=("label_set", "shortcut"),
-                name="label_shortcut_once",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="label",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("sentiment__in", [-1, 0, 1])), name="label_sentiment_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="campaignversion",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="campaignversion_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="campaignversion",
-            constraint=redpen.accounts.tenancy.SameProject(field="campaign", name="campaign_version_same_project"),
-        ),
-        migrations.AddConstraint(
             model_name="campaignversion",
             constraint=redpen.accounts.tenancy.SameProject(
                 field="label_set", name="campaign_version_labels_same_project"
             ),
         ),
         migrations.AddConstraint(
-            model_name="campaignversion",
-            constraint=models.UniqueConstraint(fields=("campaign", "number"), name="campaign_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="prompt",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="prompt_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="prompt",
-            constraint=models.UniqueConstraint(fields=("project", "content_hash"), name="prompt_once_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="prompt",
-            constraint=models.UniqueConstraint(fields=("project", "external_id"), name="prompt_external_id_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="prompt",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("split__in", ["train", "dev", "test"])), name="prompt_split_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="question",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="question_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="question",
-            constraint=redpen.accounts.tenancy.SameProject(field="campaign_version", name="question_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="question",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("kind__in", ["spans", "pair"])), name="question_kind_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="ranking_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="ranking_prompt_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="ranking_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="ranking_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="ranking_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="ranking_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="ranking_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="ranking_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="ranking_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="ranking_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="ranking_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="ranking",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="ranking_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reactionkind",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="reactionkind_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="reactionkind",
-            constraint=models.UniqueConstraint(fields=("project", "key"), name="reaction_kind_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="reactionkind",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("polarity__in", [-1, 0, 1])), name="reaction_kind_polarity_known"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="response",
-            index=models.Index(fields=["project", "model", "id"], name="response_by_model"),
-        ),
-        migrations.AddConstraint(
-            model_name="response",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="response_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="response",
-            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="response_prompt_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="response",
-            constraint=redpen.accounts.tenancy.SameProject(field="parent", name="response_parent_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="response",
-            constraint=models.UniqueConstraint(fields=("project", "external_id"), name="response_external_id_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="response",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="response_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="response",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("token_logprobs", None), ("token_ids__len", models.F("token_logprobs__len")), _connector="OR"
-                ),
-                name="response_one_logprob_a_token",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="report_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="report_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="report_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="report_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="report_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="report_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="report_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="report_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="report_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="report_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="report_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="report",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="report_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="reaction",
-            index=models.Index(
-                condition=models.Q(("response", None)),
-                fields=["project", "response_external_id"],
-                name="reaction_waiting",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="reaction_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="reaction_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="reaction_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="reaction_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="reaction_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="reaction_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="reaction_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="reaction_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="reaction_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="reaction_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="reaction_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="reaction_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=redpen.accounts.tenancy.SameProject(field="kind", name="reaction_kind_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.UniqueConstraint(fields=("project", "external_id"), name="reaction_external_id_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None), ("external_id", None)),
-                fields=("response", "kind", "external_user"),
-                name="reaction_once_a_user",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="reaction",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("response__isnull", False), models.Q(("response_external_id", ""), _negated=True), _connector="OR"
-                ),
-                name="reaction_names_a_response",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="rating_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="rating_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="rating_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="rating_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="rating_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="rating_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="rating_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="rating_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="rating_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="rating_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="rating_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rating",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="rating_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="preference_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="preference_prompt_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="preference_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="assignment", name="preference_assignment_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="preference_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="preference_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="preference_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="preference_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="preference_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="preference_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="preference_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="preference_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=redpen.accounts.tenancy.SameProject(field="response_a", name="preference_a_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=redpen.accounts.tenancy.SameProject(field="response_b", name="preference_b_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("response_a", models.F("response_b")), _negated=True),
-                name="preference_of_two_answers",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("choice__in", ["a", "b", "tie", "neither"])), name="preference_choice_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("strength__gte", 1), ("strength__lte", 3)), name="preference_strength_1_to_3"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="preference",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("shown_first__in", ["", "a", "b"])), name="preference_order_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="outcome_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="outcome_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="outcome_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="outcome_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="outcome_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="outcome_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="outcome_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="outcome_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="outcome_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="outcome_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="outcome_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="outcome_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="outcome",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("stage__in", ["at_once", "hindsight"])), name="outcome_stage_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="critique_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="critique_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="critique_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="critique_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="critique_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="critique_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="critique_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="critique_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="critique_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="critique_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="critique_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="critique_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("verdict__in", ["", "good", "bad"])), name="critique_verdict_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="critique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("text", ""), ("verdict", ""), _negated=True), name="critique_says_something"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="comment_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="comment_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="comment_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="comment_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="comment_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="comment_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="comment_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="comment_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="comment_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="comment_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="comment_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="comment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="comment_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="choice_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="choice_prompt_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="choice_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="choice_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="choice_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="choice_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="choice_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="choice_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="choice_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="choice_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="choice_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="choice_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="choice",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="choice_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="rewrite_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="rewrite_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="rewrite_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="rewrite_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="rewrite_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="rewrite_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="rewrite_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="rewrite_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="rewrite_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="rewrite_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="rewrite_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="rewrite_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=redpen.accounts.tenancy.SameProject(field="better", name="rewrite_better_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="rewrite",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("response", models.F("better")), _negated=True), name="rewrite_is_another_answer"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="skip_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="skip_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=redpen.accounts.tenancy.SameProject(field="campaign_version", name="skip_version_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=redpen.accounts.tenancy.SameProject(field="assignment", name="skip_assignment_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="skip_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="skip_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="skip_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="skip_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="skip_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="skip_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="skip_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="skip",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="skip_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="spancritique",
-            index=models.Index(
-                condition=models.Q(("ended_at", None)), fields=["response", "start"], name="span_live_on_response"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="spancritique_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="spancritique_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="spancritique_version_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="assignment", name="spancritique_assignment_same_project"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=redpen.accounts.tenancy.SameProject(field="act", name="spancritique_act_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.UniqueConstraint(fields=("project", "client_key"), name="spancritique_client_key_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.UniqueConstraint(fields=("lineage", "version"), name="spancritique_version_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("ended_at", None)), fields=("lineage",), name="spancritique_one_live_version"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("origin__in", ["human", "model", "program"])), name="spancritique_origin_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("author__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="spancritique_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end_reason", ""), ("ended_at", None)),
-                    models.Q(("end_reason__in", ["superseded", "retracted"]), ("ended_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="spancritique_ended_for_a_reason",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("prefill_outcome", ""),
-                    models.Q(("prefill__isnull", False), ("prefill_outcome__in", ["kept", "mended", "refused"])),
-                    _connector="OR",
-                ),
-                name="spancritique_prefill_outcome_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=redpen.accounts.tenancy.SameProject(field="label", name="span_label_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("end__gte", models.F("start"))), name="span_runs_forwards"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "end",
-                        django.db.models.expressions.CombinedExpression(
-                            models.F("start"), "+", django.db.models.functions.text.Length("quote")
-                        ),
-                    )
-                ),
-                name="span_quote_fills_its_offsets",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("sentiment__in", [-1, 0, 1])), name="span_sentiment_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="spancritique",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("severity__gte", 1), ("severity__lte", 3)), name="span_severity_1_to_3"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="evidence",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="evidence_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="evidence",
-            constraint=redpen.accounts.tenancy.SameProject(field="span", name="evidence_span_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="evidence",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("end", None), ("start", None)),
-                    (
-                        "end",
-                        django.db.models.expressions.CombinedExpression(
-                            models.F("start"), "+", django.db.models.functions.text.Length("quote")
-                        ),
-                    ),
-                    _connector="OR",
-                ),
-                name="evidence_quote_fills_its_offsets",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="task",
-            index=models.Index(
-                condition=models.Q(("state", "open")), fields=["campaign", "-priority", "id"], name="task_to_deal"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="task_in_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=redpen.accounts.tenancy.SameProject(field="campaign", name="task_campaign_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=redpen.accounts.tenancy.SameProject(field="prompt", name="task_prompt_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=redpen.accounts.tenancy.SameProject(field="response", name="task_response_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=redpen.accounts.tenancy.SameProject(field="other", name="task_other_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.UniqueConstraint(
-                fields=("campaign", "kind", "response", "other"), name="task_once_in_campaign", nulls_distinct=False
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("kind__in", ["spans", "pair"])), name="task_kind_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["open", "done", "withdrawn"])), name="task_state_known"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("kind", "pair"), ("other__isnull", False)),
-                    models.Q(models.Q(("kind", "pair"), _negated=True), ("other", None)),
-                    _connector="OR",
-                ),
-                name="task_pair_has_two_answers",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="task",
-            constraint=models.CheckConstraint(condition=models.Q(("wanted__gte", 1)), name="task_wants_an_opinion"),
-        ),
-        migrations.AddIndex(
-            model_name="assignment",
-            index=models.Index(fields=["user", "state", "-id"], name="assignment_of_person"),
-        ),
-        migrations.AddConstraint(
-            model_name="assignment",
-            constraint=models.UniqueConstraint(fields=("project", "id"), name="assignment_in_project"),
-        ),
-        migrations.AddConstraint(
             model_name="assignment",
             constraint=redpen.accounts.tenancy.SameProject(field="task", name="assignment_task_same_project"),
-        ),
-        migrations.AddConstraint(
-            model_name="assignment",
-            constraint=redpen.accounts.tenancy.SameProject(
-                field="campaign_version", name="assignment_version_same_project"
-            ),
         ),
         migrations.AddConstraint(
             model_name="assignment",
@@ -3358,29 +2865,6 @@ class Migration(migrations.Migration):
                 condition=models.Q(("agent", ""), _negated=True),
                 fields=("task", "agent"),
                 name="assignment_once_an_agent",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="assignment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("state__in", ["held", "submitted", "skipped", "lapsed"])),
-                name="assignment_state_known",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="assignment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("user__isnull", False), models.Q(("agent", ""), _negated=True), _connector="OR"),
-                name="assignment_has_someone",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="assignment",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("state", "submitted"), _negated=True), ("submitted_at__isnull", False), _connector="OR"
-                ),
-                name="assignment_submitted_at_a_time",
             ),
         ),
     ]
