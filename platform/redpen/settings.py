@@ -24,7 +24,8 @@ MODEL_SERVER_URL = env.MODEL_SERVER_URL or f"http://127.0.0.1:{MODEL_SERVER_PORT
 
 DEBUG = env.DEBUG
 SECRET_KEY = env.SECRET_KEY or environment.secret_key(DATA_DIR)
-ALLOWED_HOSTS = env.ALLOWED_HOSTS
+# The loopback names always: health checks and the supervisor ask under them.
+ALLOWED_HOSTS = sorted({*env.ALLOWED_HOSTS, "localhost", "127.0.0.1", "[::1]"})
 
 INSTALLED_APPS = [
     "redpen.accounts",
