@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from celery import current_app, shared_task
 from celery.signals import worker_shutting_down
 from kombu.exceptions import OperationalError as BellBroken
 
-from training.models import Run
+from training.actions import snapshots
+from training.models import Run, Snapshot
 from training.runs import lease, worker
 
 log = logging.getLogger(__name__)
 QUEUE = "train"
+LATE = timedelta(minutes=1)
 
 
 @shared_task(name="training.tasks.work")
@@ -28,6 +31,30 @@ def sweep() -> None:
     lease.take_back_lapsed()
     if Run.objects.filter(state="queued", due_at__lte=lease.Now()).exists() and not bells_hanging():
         ring()
+    # snapshots that no run will write, whose own bell was lost
+    waiting = Snapshot.objects.filter(state="building", runs=None, created_at__lt=lease.Now() - LATE)
+    for snapshot_id in waiting.values_list("pk", flat=True)[:10]:
+        ring_for_snapshot(snapshot_id)
+
+
+@shared_task(name="training.tasks.write_snapshot")
+def write_snapshot(snapshot_id: str) -> None:
+    """Write the files of a snapshot that was asked for by itself; a run's own worker writes the run's."""
+    snapshot = Snapshot.objects.select_related("project").filter(pk=snapshot_id).first()
+    if snapshot is None:
+        return
+    try:
+        snapshots.write_snapshot(snapshot)
+    except OSError as error:
+        log.exception("snapshot.failed", extra={"snapshot": snapshot_id})
+        Snapshot.objects.filter(pk=snapshot_id, state="building").update(state="failed", error=str(error))
+
+
+def ring_for_snapshot(snapshot_id: object) -> None:
+    try:
+        write_snapshot.delay(str(snapshot_id))
+    except (BellBroken, OSError) as error:
+        log.warning("bell.lost", extra={"error": type(error).__name__})
 
 
 def ring() -> None:
