@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from annotation.actions.once import create_many_once
 from annotation.actions.people import Author
-from annotation.models import Assignment, Campaign, Evidence, FeedbackRecord, Task
+from annotation.models import Assignment, Campaign, Evidence, FeedbackRecord, Response, Task
 from redpen.accounts.ids import new_id
 from redpen.accounts.models import Project
 
@@ -76,6 +76,9 @@ def record_submitted(
     return stored
 
 
-def tasks_of(campaign: Campaign) -> dict[tuple[Any, Any], Task]:
-    """The campaign's tasks by what they are about: (response, other)."""
-    return {(task.response_id, task.other_id): task for task in Task.objects.filter(campaign=campaign)}
+def tasks_of(campaign: Campaign, *, responses: Sequence[Response] | None = None) -> dict[tuple[Any, Any], Task]:
+    """The campaign's tasks by what they are about: (response, other). All, or those about `responses`."""
+    tasks = Task.objects.filter(campaign=campaign)
+    if responses is not None:
+        tasks = tasks.filter(response__in=[response.pk for response in responses])
+    return {(task.response_id, task.other_id): task for task in tasks}

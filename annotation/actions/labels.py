@@ -79,7 +79,7 @@ def label_for(*, author: Author, label_set: LabelSet, key: str, new: NewLabel | 
             "name": new.name,
             "description": new.description,
             "sentiment": new.sentiment,
-            "shortcut": new.shortcut or free,
+            "shortcut": new.shortcut if new.shortcut and new.shortcut not in taken else free,
             "position": 0 if last is None else last + 1,
         },
     )

@@ -1,0 +1,1 @@
+"""What leaves the house: streams, one row at a time."""

@@ -1,0 +1,182 @@
+"""One interface for all formats: items are read as a stream, taken in batches of one transaction, and accounted for.
+
+An item is taken whole or not at all, a second import of the same adds nothing, and a dry run takes the real path and
+rolls it back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, BinaryIO, ClassVar
+
+from django.db import DataError, IntegrityError, transaction
+
+from annotation.actions.people import Author
+from annotation.importers.reading import Item, read_items
+from redpen.accounts.constraints import constraint_of
+from redpen.accounts.errors import RedpenError
+from redpen.accounts.models import Project
+
+LISTED = 1000  # refusals that a report lists; all are counted
+
+
+@dataclass
+class Report:
+    """What became of a file."""
+
+    items: int = 0
+    taken: Counter[str] = field(default_factory=Counter)
+    repeated: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
+    refusals: list[dict[str, Any]] = field(default_factory=list)
+    dry_run: bool = False
+
+    def refuse(self, item: Item, problems: list[tuple[str, str, str]]) -> None:
+        """One line for each problem of an item: (where in it, code, words)."""
+        self.refused += 1
+        for pointer, code, message in problems:
+            if len(self.refusals) < LISTED:
+                self.refusals.append(
+                    {"line": item.line, "item": item.number, "pointer": pointer, "code": code, "message": message}
+                )
+
+    def count(self, kind: str, *, new: int, repeated: int) -> None:
+        if new:
+            self.taken[kind] += new
+        if repeated:
+            self.repeated[kind] += repeated
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "items": self.items,
+            "taken": dict(self.taken),
+            "repeated": dict(self.repeated),
+            "refused": self.refused,
+            "refusals": self.refusals,
+            "dry_run": self.dry_run,
+        }
+
+
+Counts = list[tuple[str, int, int]]  # (kind, new, repeated)
+
+
+class Faults:
+    """Collects all that is wrong with one item, so that a file is mended in one go."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str, str]] = []
+
+    @contextmanager
+    def at(self, pointer: str) -> Iterator[None]:
+        """A refusal inside is noted at `pointer`, and the work goes on after the block."""
+        try:
+            yield
+        except RedpenError as error:
+            self.found += [(pointer + inner, code, message) for inner, code, message in problems_of(error)]
+
+    def add(self, pointer: str, message: str, code: str = "import.unexpected") -> None:
+        self.found.append((pointer, code, message))
+
+
+def problems_of(error: RedpenError | IntegrityError | DataError) -> list[tuple[str, str, str]]:
+    if not isinstance(error, RedpenError):
+        rule = constraint_of(error) or type(error).__name__
+        return [("", "import.against_a_rule", f"The database refuses this by its rule {rule}.")]
+    if error.problems:
+        return [(one["pointer"], one.get("code", error.code), one["message"]) for one in error.problems]
+    return [("", error.code, error.message)]
+
+
+class Importer:
+    """A format. `parse` checks one item without the database; `store` writes what was parsed and counts it."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    about: ClassVar[str]
+    batch: ClassVar[int] = 100
+
+    def __init__(self, *, project: Project, author: Author) -> None:
+        self.project, self.author = project, author
+
+    def prepare(self) -> None:
+        """What the project needs before the first item, such as labels. Inside the import's transaction."""
+
+    def parse(self, item: Item, faults: Faults) -> Any:
+        """The item as this format's own plain object; what is wrong goes into `faults`."""
+        raise NotImplementedError
+
+    def store(self, parsed: list[Any]) -> Counts:
+        """Write many; raises a RedpenError when one of them cannot be stored."""
+        raise NotImplementedError
+
+
+def run(
+    importer: Importer,
+    stream: BinaryIO,
+    *,
+    dry_run: bool = False,
+    progress: Callable[[Report], None] = lambda report: None,
+) -> Report:
+    """Import all of `stream`. Each batch is one transaction; a dry run is one in all, and rolled back."""
+    report = Report(dry_run=dry_run)
+    if not dry_run:
+        with transaction.atomic():
+            importer.prepare()
+        _run(importer, stream, report, progress)
+        return report
+    with transaction.atomic():
+        importer.prepare()
+        _run(importer, stream, report, progress)
+        transaction.set_rollback(True)
+    return report
+
+
+def _run(importer: Importer, stream: BinaryIO, report: Report, progress: Callable[[Report], None]) -> None:
+    for items in _batches(read_items(stream), importer.batch):
+        good = []
+        for item in items:
+            report.items += 1
+            if item.problem:
+                report.refuse(item, [("", "import.not_readable", item.problem)])
+                continue
+            faults = Faults()
+            parsed = importer.parse(item, faults)
+            if faults.found:
+                report.refuse(item, faults.found)
+            else:
+                good.append((item, parsed))
+        _store(importer, good, report)
+        progress(report)
+
+
+def _store(importer: Importer, good: list[tuple[Item, Any]], report: Report) -> None:
+    """All at once; if that is refused, one by one, so that a refusal falls on the item that it is about."""
+    if not good:
+        return
+    try:
+        with transaction.atomic():
+            counts = importer.store([parsed for _, parsed in good])
+    except (RedpenError, IntegrityError, DataError) as error:
+        if len(good) == 1:
+            report.refuse(good[0][0], problems_of(error))
+            return
+        for one in good:
+            _store(importer, [one], report)
+        return
+    for kind, new, repeated in counts:
+        report.count(kind, new=new, repeated=repeated)
+
+
+def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def news(kind: str, rows: list[Any], stored: list[Any]) -> tuple[str, int, int]:
+    """How many of `rows` were stored as they are, and how many were there already."""
+    new = sum(kept is row for kept, row in zip(stored, rows, strict=True))
+    return kind, new, len(rows) - new

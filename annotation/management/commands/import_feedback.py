@@ -1,0 +1,57 @@
+"""manage.py import_feedback FORMAT FILE --project SLUG [--dry-run]"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from annotation.actions.people import Author
+from annotation.importers.base import Report, run
+from annotation.importers.registry import FORMATS
+from redpen.accounts.models import Project
+
+
+class Command(BaseCommand):
+    help = "Import a file of feedback. What was imported before is not imported again."
+
+    def add_arguments(self, parser: Any) -> None:
+        parser.add_argument("format", choices=list(FORMATS))
+        parser.add_argument("file", help="the file, or - for the standard input")
+        parser.add_argument("--project", required=True, metavar="SLUG", help="as in /p/SLUG/")
+        parser.add_argument("--dry-run", action="store_true", help="say what would come in, and keep nothing")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        project = Project.objects.filter(slug=options["project"]).first()
+        if project is None:
+            raise CommandError(f"There is no project '{options['project']}'.")
+        author = Author.program(f"import:{options['format']}")
+        importer = FORMATS[options["format"]](project=project, author=author)
+        if options["file"] == "-":
+            report = run(importer, sys.stdin.buffer, dry_run=options["dry_run"], progress=self.progress)
+        else:
+            try:
+                with Path(options["file"]).open("rb") as stream:
+                    report = run(importer, stream, dry_run=options["dry_run"], progress=self.progress)
+            except OSError as error:
+                raise CommandError(f"{options['file']}: {error.strerror}.") from error
+        self.tell(report)
+        if report.refused:
+            raise CommandError(f"{report.refused} of {report.items} items were refused; the others are in.")
+
+    def progress(self, report: Report) -> None:
+        self.stderr.write(f"{report.items} items read, {report.refused} refused")
+
+    def tell(self, report: Report) -> None:
+        for one in report.refusals:
+            where = f" {one['pointer']}" if one["pointer"] else ""
+            self.stdout.write(f"line {one['line']}, item {one['item']}{where}: {one['message']}")
+        if (hidden := report.refused - len({one["item"] for one in report.refusals})) > 0:
+            self.stdout.write(f"... and {hidden} more refused items")
+        for title, counts in (("taken", report.taken), ("there already", report.repeated)):
+            said = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing"
+            self.stdout.write(f"{title}: {said}")
+        if report.dry_run:
+            self.stdout.write("dry run: nothing was kept")
