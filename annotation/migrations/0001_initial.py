@@ -188,7 +188,7 @@ class Migration(migrations.Migration):
                 (
                     "campaign_version",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotation.campaignversion"
+                        on_delete=django.db.models.deletion.RESTRICT, related_name="+", to="annotation.campaignversion"
                     ),
                 ),
             ],
@@ -362,7 +362,7 @@ class Migration(migrations.Migration):
             model_name="campaignversion",
             name="label_set",
             field=models.ForeignKey(
-                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotation.labelset"
+                null=True, on_delete=django.db.models.deletion.RESTRICT, related_name="+", to="annotation.labelset"
             ),
         ),
         migrations.CreateModel(
@@ -527,7 +527,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -545,7 +545,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -824,7 +824,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -842,7 +842,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -989,7 +989,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -1007,7 +1007,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -1031,7 +1031,7 @@ class Migration(migrations.Migration):
                 (
                     "kind",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotation.reactionkind"
+                        on_delete=django.db.models.deletion.RESTRICT, related_name="+", to="annotation.reactionkind"
                     ),
                 ),
                 (
@@ -1180,7 +1180,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -1198,7 +1198,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -1353,7 +1353,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -1371,7 +1371,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -1553,7 +1553,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -1571,7 +1571,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -1716,7 +1716,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -1734,7 +1734,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -1883,7 +1883,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -1901,7 +1901,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -2042,7 +2042,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -2060,7 +2060,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -2210,7 +2210,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -2236,7 +2236,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -2383,7 +2383,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -2401,7 +2401,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -2549,7 +2549,7 @@ class Migration(migrations.Migration):
                     "assignment",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="%(class)ss",
                         to="annotation.assignment",
                     ),
@@ -2567,7 +2567,7 @@ class Migration(migrations.Migration):
                     "campaign_version",
                     models.ForeignKey(
                         null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
+                        on_delete=django.db.models.deletion.RESTRICT,
                         related_name="+",
                         to="annotation.campaignversion",
                     ),
@@ -2585,7 +2585,7 @@ class Migration(migrations.Migration):
                 (
                     "label",
                     models.ForeignKey(
-                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotation.label"
+                        null=True, on_delete=django.db.models.deletion.RESTRICT, related_name="+", to="annotation.label"
                     ),
                 ),
                 (

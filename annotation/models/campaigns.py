@@ -86,7 +86,7 @@ class CampaignVersion(ProjectRow):
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="versions")
     number = models.PositiveIntegerField()
     guidelines = models.TextField(blank=True)
-    label_set = models.ForeignKey(LabelSet, null=True, on_delete=models.PROTECT, related_name="+")
+    label_set = models.ForeignKey(LabelSet, null=True, on_delete=models.RESTRICT, related_name="+")
     labels = models.JSONField(default=list, help_text="[{id, key, name, sentiment, description, shortcut}, ...] then")
 
     class Meta:
@@ -174,7 +174,7 @@ class Assignment(ProjectRow):
         LAPSED = "lapsed", "lapsed"
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="assignments")
-    campaign_version = models.ForeignKey(CampaignVersion, on_delete=models.PROTECT, related_name="+")
+    campaign_version = models.ForeignKey(CampaignVersion, on_delete=models.RESTRICT, related_name="+")
     user = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="assignments")
     agent = models.CharField(max_length=120, blank=True, help_text="a simulated person or a model")
     attempt = models.PositiveSmallIntegerField(default=1)

@@ -30,7 +30,7 @@ class Reaction(FeedbackRecord):
 
     response = models.ForeignKey(Response, null=True, on_delete=models.CASCADE, related_name="reactions")
     response_external_id = models.CharField(max_length=200, blank=True, help_text="the caller's id of the response")
-    kind = models.ForeignKey(ReactionKind, on_delete=models.PROTECT, related_name="+")
+    kind = models.ForeignKey(ReactionKind, on_delete=models.RESTRICT, related_name="+")
     external_user = models.CharField(max_length=200, blank=True, help_text="a pseudonym")
     external_id = models.CharField(max_length=200, null=True, help_text="the caller's id of the event")
     event_at = models.DateTimeField()

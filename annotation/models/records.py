@@ -49,8 +49,8 @@ class FeedbackRecord(ProjectRow):
         max_length=120, blank=True, help_text="who said it where no user did: sim:ines, import:..."
     )
     said_at = models.DateTimeField(null=True, help_text="when it was said, where that was before it arrived")
-    campaign_version = models.ForeignKey(CampaignVersion, null=True, on_delete=models.PROTECT, related_name="+")
-    assignment = models.ForeignKey(Assignment, null=True, on_delete=models.PROTECT, related_name="%(class)ss")
+    campaign_version = models.ForeignKey(CampaignVersion, null=True, on_delete=models.RESTRICT, related_name="+")
+    assignment = models.ForeignKey(Assignment, null=True, on_delete=models.RESTRICT, related_name="%(class)ss")
     act = models.ForeignKey(Act, null=True, on_delete=models.SET_NULL, related_name="+")
     client_key = models.CharField(
         max_length=100, null=True, help_text="the writer's key: a repeated write adds nothing"

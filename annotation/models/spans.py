@@ -24,7 +24,7 @@ class SpanCritique(ResponseRecord):
     quote = models.TextField(blank=True)
     sentiment = models.SmallIntegerField(choices=Sentiment.choices)
     severity = models.PositiveSmallIntegerField(default=2, help_text="1 slight, 2 plain, 3 grave")
-    label = models.ForeignKey(Label, null=True, on_delete=models.PROTECT, related_name="+")
+    label = models.ForeignKey(Label, null=True, on_delete=models.RESTRICT, related_name="+")
     critique = models.TextField(blank=True)
     replacement = models.TextField(null=True, help_text="how it should read; empty: strike it")
     group = models.UUIDField(null=True, help_text="joins the parts of a broken-up phrase")
