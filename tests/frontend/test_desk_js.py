@@ -15,6 +15,11 @@ def test_the_caret_goes_to_the_beginning_of_the_next_word(node):
     assert steps(node, "The 👩‍👩‍👧‍👦 left.", 0, 1, "word", False, times=2) == len("The 👩‍👩‍👧‍👦 ")
 
 
+def test_the_caret_stops_at_words_and_emoji_but_not_at_punctuation(node):
+    assert steps(node, "Wait ... 👍🏽, go", 0, 1, "word", False) == 9
+    assert steps(node, "Wait ... 👍🏽, go", 9, 1, "word", False) == 13
+
+
 def test_extending_takes_the_word_without_the_space_after_it(node):
     assert steps(node, "The year 1912", 0, 1, "word", True) == 3
     assert steps(node, "The year 1912", 0, 1, "word", True, times=2) == 8

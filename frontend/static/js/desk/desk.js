@@ -28,6 +28,10 @@ export class Desk {
     this.work = new Work({ api: this.api, outbox: this.outbox, undo: this.undo, kind });
     /** Called before anything leaves the desk: save what is being written. */
     this.flush = () => {};
+    /** Where the focus goes when what had it is gone. */
+    this.settle = () => {};
+    /** @type {WeakMap<EventTarget, string>} what stood in a field when it was entered */
+    this.entered = new WeakMap();
     this.others = new BroadcastChannel(`redpen:${owner}`);
     this.#listen();
   }
@@ -57,9 +61,12 @@ export class Desk {
   #listen() {
     const { work, outbox } = this;
     work.addEventListener("show", () => this.#show());
-    work.addEventListener("left", () => (byId("left").textContent = work.left === null ? "" : `${work.left} left for you`));
+    work.addEventListener("left", () => (byId("left").textContent = work.left === null ? "" : left(work.left)));
     work.addEventListener("leave", () => this.#leaving(true));
-    work.addEventListener("stay", () => this.#leaving(false));
+    work.addEventListener("stay", () => {
+      this.#leaving(false);
+      this.settle();
+    });
     work.addEventListener("nothing", (event) => this.#nothing(/** @type {CustomEvent} */ (event).detail));
     work.addEventListener("stuck", () => this.deal());
     work.addEventListener("extra", () => toast("Your place had been given away meanwhile; your answer is kept as one more opinion."));
@@ -77,6 +84,9 @@ export class Desk {
       const form = /** @type {HTMLFormElement} */ (byId(`${dialog}-form`));
       form.addEventListener("keydown", (event) => chooseByDigit(form, event));
     }
+    document.addEventListener("focusin", ({ target }) => {
+      if (target instanceof HTMLTextAreaElement) this.entered.set(target, target.value);
+    });
     document.addEventListener("pointerdown", (event) => {
       // a click on the bar leaves the words selected
       if (/** @type {Element} */ (event.target).closest("[data-key]")) event.preventDefault();
@@ -158,6 +168,7 @@ export class Desk {
       const gesture = await this.undo[way]();
       if (gesture) this.say(way === "undo" ? `Undone: ${gesture.words}` : `Done again: ${gesture.words}`);
       else toast(way === "undo" ? "There is nothing to undo since this page was opened." : "There is nothing to do again.");
+      if (document.activeElement === document.body) this.settle();
     } catch {
       toast("That was sent already and needs the connection to take back. Try again in a moment.", "warn");
     }
@@ -189,10 +200,12 @@ export class Desk {
    * @returns {import("./keys.js").Command[]}
    */
   commonCommands() {
+    // a field's own undo comes first, while something was typed in it
+    const inField = (/** @type {HTMLTextAreaElement} */ field) => this.entered.get(field) === field.value;
     const open = (/** @type {string} */ id) => this.work.current && !this.work.leaving && /** @type {HTMLDialogElement} */ (byId(id)).showModal();
     return [
-      { keys: ["Ctrl+z"], words: "undo the last gesture, a submit too", group: "Going on", where: "page", run: () => this.travel("undo") },
-      { keys: ["Ctrl+Shift+z", "Ctrl+y"], words: "do it again", group: "Going on", where: "page", run: () => this.travel("redo") },
+      { keys: ["Ctrl+z"], words: "undo the last gesture, a submit too", group: "Going on", where: "page", inField, run: () => this.travel("undo") },
+      { keys: ["Ctrl+Shift+z", "Ctrl+y"], words: "do it again", group: "Going on", where: "page", inField, run: () => this.travel("redo") },
       { keys: ["x"], words: "skip this one, with a reason", group: "Going on", where: "page", run: () => open("skip") },
       { keys: ["!"], words: "report it to an admin", group: "Going on", where: "page", run: () => open("report") },
       { keys: ["c"], words: "open or close the passages", group: "Reading", where: "page", run: () => toggle("context") },
@@ -200,6 +213,11 @@ export class Desk {
       { keys: ["?"], words: "show this sheet", group: "Reading", where: "page", run: () => this.keys.show(byId("keys")) },
     ];
   }
+}
+
+/** @param {number} count */
+function left(count) {
+  return count ? `${count} more after this` : "the last one for now";
 }
 
 /** @param {string} id */

@@ -7,6 +7,7 @@
  * @property {string} [shown] how the sheet writes the keys, where it joins several commands
  * @property {string} group the sheet's heading
  * @property {"answer" | "page" | "anywhere"} where with the focus in the answer; anywhere but in a field; in fields too
+ * @property {(field: HTMLTextAreaElement) => boolean} [inField] whether it acts in this field after all
  * @property {boolean} [repeats] whether holding the key down goes on: only where nothing is written
  * @property {(event?: KeyboardEvent) => void} run
  */
@@ -47,7 +48,8 @@ export class Keys {
     const command = this.byKey.get(name);
     if (!command) return;
     const target = /** @type {Element} */ (event.target);
-    if (target.matches(FIELDS) && command.where !== "anywhere") return;
+    const acts = command.where === "anywhere" || command.inField?.(/** @type {HTMLTextAreaElement} */ (target));
+    if (target.matches(FIELDS) && !acts) return;
     if (command.where === "answer" && !this.answer?.contains(target)) return;
     if ((name === "Enter" || name === " ") && target.matches(PRESSABLE)) return;
     event.preventDefault();

@@ -4,6 +4,7 @@ import { CodePoints } from "./offsets.js";
 /** @typedef {{ start: number, end: number }} Stretch half-open, code points */
 
 const SPACE = /^\s*$/u;
+const MORE_THAN_PUNCTUATION = /[^\s\p{P}]/u; // an emoji, a sign: not a word to a dictionary, but something to stop at
 const FIRST_STRONG = /\p{L}/u;
 const RIGHT_TO_LEFT = /[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
 
@@ -27,7 +28,7 @@ export class Reading {
   }
 
   get words() {
-    return (this.#words ??= this.#cut("word", (segment) => segment.isWordLike || !SPACE.test(segment.segment)));
+    return (this.#words ??= this.#cut("word", (segment) => segment.isWordLike || MORE_THAN_PUNCTUATION.test(segment.segment)));
   }
 
   get sentences() {

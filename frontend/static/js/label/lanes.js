@@ -6,7 +6,9 @@
  * @returns {Map<string, number>}
  */
 export function lanes(marks) {
+  /** @type {{ start: number, end: number, lane: number }[]} */
   const placed = [];
+  /** @type {Map<string, number>} */
   const result = new Map();
   const byLength = [...marks].sort((a, b) => a.end - a.start - (b.end - b.start) || a.start - b.start || (a.id < b.id ? -1 : 1));
   for (const mark of byLength) {

@@ -14,6 +14,7 @@ import { newKey } from "../desk/api.js";
  * @property {string | null} label
  * @property {string} critique
  * @property {string | null} replacement
+ * @property {string} [problem] why the server did not take it: it stands on the page only
  */
 
 const FIELDS = /** @type {const} */ (["start", "end", "quote", "sentiment", "severity", "label", "critique", "replacement"]);
@@ -122,20 +123,23 @@ export class Marks extends EventTarget {
     const mark = this.live.get(id);
     if (!mark) return;
     this.live.set(id, { ...mark, ...fields });
-    this.outbox.add(this.assignment, { type: "change", mark: id, path: "spans/{mark}", method: "PATCH", body: fields, words: "a changed mark" });
+    if (!mark.problem) this.#send({ type: "change", mark: id, path: "spans/{mark}", method: "PATCH", body: fields, words: "a changed mark" });
     this.#tell();
   }
 
   /**
-   * A mark that the server did not take: it goes, with what was said about it.
+   * The server did not take a mark: it stays, with its words and the reason, until somebody deletes it.
    * @param {string} id
-   * @returns {Mark | undefined}
+   * @param {string} problem
    */
-  drop(id) {
+  refuse(id, problem) {
     const mark = this.live.get(id);
-    this.live.delete(id);
+    if (mark) this.live.set(id, { ...mark, problem });
     this.#tell();
-    return mark;
+  }
+
+  get refused() {
+    return this.list.filter((mark) => mark.problem);
   }
 
   /**
@@ -145,13 +149,18 @@ export class Marks extends EventTarget {
   #appear(mark, type) {
     this.live.set(mark.id, mark);
     this.gone.delete(mark.id);
-    const { id, ...fields } = mark;
+    const { id, problem, ...fields } = mark;
     const write =
       type === "create"
         ? { path: `responses/${this.response}/spans`, body: { ...fields, assignment: this.assignment } }
         : { path: "spans/{mark}/restore", body: null };
-    this.outbox.add(this.assignment, { type, mark: id, method: "POST", words: "a mark", ...write });
+    if (!problem) this.#send({ type, mark: id, method: "POST", words: "a mark", ...write });
     this.#tell();
+  }
+
+  /** @param {Omit<import("../desk/queue.js").Write, "key" | "tries">} write */
+  #send(write) {
+    this.outbox.add(this.assignment, write);
   }
 
   /** @param {string} id */
@@ -160,7 +169,7 @@ export class Marks extends EventTarget {
     if (!mark) return;
     this.gone.set(id, mark);
     this.live.delete(id);
-    this.outbox.add(this.assignment, { type: "retract", mark: id, path: "spans/{mark}", method: "DELETE", body: null, words: "a deleted mark" });
+    if (!mark.problem) this.#send({ type: "retract", mark: id, path: "spans/{mark}", method: "DELETE", body: null, words: "a deleted mark" });
     this.#tell();
   }
 

@@ -165,6 +165,7 @@ export class Notes {
     text(note, "[data-label]", label);
     text(note, "[data-severity]", mark.sentiment > 0 && mark.severity === 2 ? "" : SEVERITIES[mark.severity]);
     text(note, "[data-quote]", mark.quote ? short(mark.quote) : "something is missing here");
+    text(note, "[data-problem]", mark.problem ? `Not saved. ${mark.problem}` : "");
     text(note, "[data-critique]", mark.critique);
     text(note, "[data-becomes]", mark.replacement === null ? "" : mark.replacement === "" ? "→ strike it" : `→ ${mark.replacement}`);
     note.setAttribute("aria-label", `${label}: ${mark.quote || "something is missing here"}`);

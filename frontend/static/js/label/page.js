@@ -34,6 +34,7 @@ class LabelPage {
     /** @type {any[]} */
     this.labels = [];
     this.desk.flush = () => this.flush();
+    this.desk.settle = () => this.backToAnswer();
     this.marks.addEventListener("change", () => this.paint());
     this.selection.addEventListener("change", () => this.#selected());
     this.answer.addEventListener("click", (event) => this.#clicked(event));
@@ -156,6 +157,12 @@ class LabelPage {
     const { work } = this.desk;
     if (!work.current || work.leaving) return;
     this.flush();
+    const [refused] = this.marks.refused;
+    if (refused) {
+      toast("One mark could not be saved: its note says why. Delete it, or mark the words again.", "bad");
+      this.activate(refused.id);
+      return;
+    }
     work.submit({ verdict: this.whole.verdict, words: this.whole.words });
     this.desk.say("Submitted");
   }
@@ -188,9 +195,8 @@ class LabelPage {
   /** @param {{ write: import("../desk/queue.js").Write, assignment: string, problem: import("../desk/api.js").Problem }} detail */
   #refused({ write, assignment, problem }) {
     const here = this.desk.work.current?.id === assignment;
-    const lost = write.type === "create" && write.mark && here ? this.marks.drop(write.mark) : undefined;
-    const words = write.body?.critique || lost?.critique;
-    toast(`${problem.message}${words ? ` Your words were: “${words}”` : ""}`, "bad");
+    if (here && write.type === "create" && write.mark) this.marks.refuse(write.mark, problem.message);
+    else toast(`${problem.message}${write.body?.critique ? ` Your words were: “${write.body.critique}”` : ""}`, "bad");
     if (here && write.type !== "create" && write.type !== "draft") this.desk.reload();
   }
 }

@@ -18,6 +18,7 @@ class PairPage {
     this.before = { choice: "", strength: 2, reason: "" };
     this.differing = false;
     this.desk.flush = () => this.flush();
+    this.desk.settle = () => byId("prompt").focus({ preventScroll: true });
     this.desk.work.addEventListener("show", () => this.#show());
     this.desk.outbox.addEventListener("refused", (event) => this.#refused(/** @type {CustomEvent} */ (event).detail));
     this.form.addEventListener("submit", (event) => event.preventDefault());
@@ -40,6 +41,7 @@ class PairPage {
     this.#put({ choice: "", strength: 2, reason: "", ...current.preference, ...current.draft?.judgement });
     this.before = this.value;
     this.desk.keys.use([...this.#commands(), ...this.desk.commonCommands()]);
+    this.desk.settle();
     this.desk.say("The next pair.");
   }
 
