@@ -176,7 +176,10 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.LOG_LEVEL},
     "loggers": {
         "django": {"handlers": [], "level": "INFO", "propagate": True},
+        # two lines for each sweep, every five seconds
         "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         # Django's own line for a 4xx or 5xx carries the whole URL; redpen.ops.middleware writes ours instead
         "django.request": {"handlers": [], "level": "ERROR", "propagate": True},

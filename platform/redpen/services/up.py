@@ -108,8 +108,7 @@ def prepare(supervisor: Supervisor, env: environment.Environment, data_dir: Path
 def fill_demo(supervisor: Supervisor, say: Say) -> bool:
     if "demo" not in get_commands():
         return False
-    say("  Demo project, a small world with its people (once):")
-    with step(say, "Demo project"):
+    with step(say, "Demo project, a small world with its people", long=True):
         command = [sys.executable, REPOSITORY / "manage.py", "demo"]
         demo = process.spawn(command, log=None, environment=child_environment())
         while demo.poll() is None:
@@ -212,14 +211,14 @@ def check_stop(supervisor: Supervisor) -> None:
 
 
 @contextmanager
-def step(say: Say, title: str) -> Iterator[None]:
-    """Say what is being done before it begins to take time, and how long it took."""
+def step(say: Say, title: str, *, long: bool = False) -> Iterator[None]:
+    """Say what is being done before it begins to take time, and how long it took. A long one writes lines of its own."""
     started = time.monotonic()
-    sys.stdout.write(f"  {title} ... ")
+    sys.stdout.write(f"  {title} ... " + ("\n" if long else ""))
     sys.stdout.flush()
     try:
         yield
     except BaseException:
         sys.stdout.write("\n")
         raise
-    say(f"{time.monotonic() - started:.1f} s")
+    say(f"{'  ... ' if long else ''}{time.monotonic() - started:.1f} s")
