@@ -21,6 +21,10 @@ class JsonFormatter(BaseFormatter):
         log_data["at"] = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
         # Django puts the request object into some records; it would be written out with its whole query string
         log_data.pop("request", None)
+        if record.name == "django.request" and record.args:
+            log_data["message"] = str(
+                record.args[0]
+            )  # "Internal Server Error", without the path: that can hold a token
         log_data.pop("color_message", None)  # uvicorn's, for terminals
         if current := request_id.get():
             log_data["request_id"] = current
