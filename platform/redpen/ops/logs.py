@@ -22,7 +22,7 @@ class JsonFormatter(BaseFormatter):
         # Django puts the request object into some records; it would be written out with its whole query string
         log_data.pop("request", None)
         if record.name == "django.request" and record.args:
-            log_data["message"] = str(
+            log_data["message"] = str(record.args[0])  # not the path, which can hold a token
                 record.args[0]
             )  # "Internal Server Error", without the path: that can hold a token
         log_data.pop("color_message", None)  # uvicorn's, for terminals
