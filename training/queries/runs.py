@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
@@ -10,7 +10,6 @@ from redpen.accounts.models import Project
 from training.models import Run, RunEvent
 
 MOST_EVENTS = 2000
-LOG_LINES = 400
 SAMPLES = 12
 
 
@@ -32,19 +31,12 @@ def events_after(run: Run, *, types: tuple[str, ...] = (), attempt: int = 0, seq
     return list(rows.order_by("attempt", "seq")[:MOST_EVENTS])
 
 
-def curve(run: Run, *, attempt: int = 0, seq: int = -1) -> dict[str, Any]:
-    """New points of the charts: `[attempt, step, {name: value}]` each, and the place to ask from next."""
-    rows = events_after(run, types=("metrics",), attempt=attempt, seq=seq)
-    points = [[row.attempt, row.step, row.data.get("values", {})] for row in rows]
-    if rows:
-        attempt, seq = rows[-1].attempt, rows[-1].seq
-    return {"points": points, "attempt": attempt, "seq": seq, "more": len(rows) == MOST_EVENTS}
-
-
-def log_of(run: Run) -> list[RunEvent]:
-    """The last lines of the log, oldest first: the child's and the worker's, in the order of time."""
-    rows = RunEvent.objects.filter(run=run, type__in=["log", "error"]).order_by("-attempt", "-at", "-seq")[:LOG_LINES]
-    return list(rows)[::-1]
+def news(run: Run, *, after: UUID | None = None) -> list[RunEvent]:
+    """Points of the charts and lines of the log that came after the event `after`, in the order of their coming."""
+    rows = RunEvent.objects.filter(run=run, type__in=["metrics", "log", "error"])
+    if after:
+        rows = rows.filter(pk__gt=after)
+    return list(rows.order_by("pk")[:MOST_EVENTS])
 
 
 def samples_of(run: Run) -> list[RunEvent]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from redpen.accounts.models import Project
 from training.models import Snapshot
-from training.snapshots import rows
+from training.snapshots import files, rows
 from training.snapshots.query import SnapshotQuery
 
 SPLITS = ("train", "dev", "test")
@@ -38,3 +40,11 @@ def preview(project: Project, query: SnapshotQuery) -> dict[str, Any]:
 
 def of_project(project: Project):
     return Snapshot.objects.filter(project=project).select_related("created_by").order_by("-id")
+
+
+def examples(snapshot: Snapshot, limit: int = 5) -> list[dict[str, Any]]:
+    """The first rows of a snapshot's file, with the records that they came from; none where the file is elsewhere."""
+    folder = settings.DATA_DIR / snapshot.path
+    if snapshot.state != Snapshot.State.READY or not (folder / "rows.jsonl").is_file():
+        return []
+    return list(islice(files.read(folder), limit))

@@ -1,0 +1,193 @@
+"""The launch form: made from a recipe's typed config, so that a new option needs no new page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.http import QueryDict
+
+from redpen.accounts.errors import Invalid
+from redpen.accounts.models import Project
+from training.actions.runs import Launch
+from training.models import ModelVersion
+from training.queries import models, recipes
+from training.queries.recipes import Option
+from training.recipes.base import Recipe
+
+ORIGINS = (("human", "people"), ("program", "simulated people and checkers"), ("model", "models"))
+
+
+@dataclass
+class Row:
+    """One option with its value in the form, the other preset's value, and what is wrong with it."""
+
+    option: Option
+    value: Any
+    other: str = ""
+    error: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"option-{self.option.name}"
+
+    @property
+    def checked(self) -> bool:
+        return self.value in (True, "on", "true", "True")
+
+    @property
+    def shown(self) -> str:
+        return shown(self.value)
+
+    @property
+    def described_by(self) -> str:
+        return f"{self.id}-about" + (f" {self.id}-error" if self.error else "")
+
+
+@dataclass
+class InputRow:
+    """A model that the recipe needs or may take."""
+
+    kind: str
+    required: bool
+    models: list[ModelVersion]
+    value: str = ""
+    error: str = ""
+
+    @property
+    def title(self) -> str:
+        return self.kind.replace("_", " ")
+
+
+@dataclass
+class LaunchForm:
+    recipe: Recipe
+    preset: str
+    rows: list[Row]
+    inputs: list[InputRow]
+    base_models: list[Any]
+    base_model: str
+    name: str = ""
+    seed: str = "0"
+    origins: tuple[str, ...] = ()
+    errors: list[str] = field(default_factory=list)
+    base_error: str = ""
+    seed_error: str = ""
+    name_error: str = ""
+    data_error: str = ""
+
+    @property
+    def other_preset(self) -> str:
+        return next((name for name in self.recipe.presets if name != self.preset), "")
+
+    @property
+    def origin_choices(self) -> list[tuple[str, str, bool]]:
+        return [(value, words, not self.origins or value in self.origins) for value, words in ORIGINS]
+
+    def take(self, error: Invalid) -> None:
+        """Put each problem beside the field that it points at; what has no field stands above the form."""
+        rows = {f"/config/{row.option.name}": row for row in self.rows}
+        inputs = {f"/inputs/{row.kind}": row for row in self.inputs}
+        places = {"/base_model": "base_error", "/seed": "seed_error", "/name": "name_error", "/data": "data_error"}
+        for problem in error.problems or [{"pointer": "", "message": error.message}]:
+            pointer, message = problem["pointer"], problem["message"]
+            if pointer in rows:
+                rows[pointer].error = message
+            elif pointer in inputs:
+                inputs[pointer].error = message
+            elif pointer in places:
+                setattr(self, places[pointer], message)
+            else:
+                self.errors.append(message)
+
+
+def shown(value: Any) -> str:
+    """A value as a field holds it: `0.0003`, not `3e-04`; nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.10f}".rstrip("0").rstrip(".") if 1e-6 <= abs(value) < 1e9 else f"{value:g}"
+    return str(value)
+
+
+def blank(project: Project, recipe: Recipe, *, preset: str, base_model: str) -> LaunchForm:
+    """The form as it opens, on a preset."""
+    return build(project, recipe, preset=preset, base_model=base_model, given={})
+
+
+def build(
+    project: Project, recipe: Recipe, *, preset: str, base_model: str, given: Mapping[str, Any], **more: Any
+) -> LaunchForm:
+    other = next((name for name in recipe.presets if name != preset), "")
+    rows = [
+        Row(
+            option=option,
+            value=given.get(option.name, option.presets.get(preset)),
+            other=shown(option.presets.get(other)) or "empty" if other else "",
+        )
+        for option in recipes.options_of(recipe)
+    ]
+    inputs = [
+        InputRow(kind=kind, required=kind in recipe.needs, models=models.of_kind(project, kind))
+        for kind in (*recipe.needs, *recipe.takes)
+    ]
+    for one in inputs:
+        if one.required and one.models:
+            one.value = str(one.models[0].pk)
+    bases = models.base_models()
+    return LaunchForm(
+        recipe=recipe, preset=preset, rows=rows, inputs=inputs, base_models=bases, base_model=base_model, **more
+    )
+
+
+def read(project: Project, recipe: Recipe, post: QueryDict) -> tuple[Launch, LaunchForm]:
+    """What was posted, as it goes to the action, and the form that shows it again."""
+    preset = post.get("preset", "")
+    if preset not in recipe.presets:
+        preset = next(iter(recipe.presets))
+    config: dict[str, Any] = {}
+    for option in recipes.options_of(recipe):
+        value = post.get(f"option-{option.name}", "")
+        if option.kind == "boolean":
+            config[option.name] = bool(value)
+        elif value.strip() == "" and option.optional:
+            config[option.name] = None
+        else:
+            config[option.name] = value if option.kind in ("text", "choice") else value.strip().replace(",", ".")
+    origins = tuple(value for value, _ in ORIGINS if value in post.getlist("origins"))
+    chosen = () if len(origins) in (0, len(ORIGINS)) else origins
+    seed = post.get("seed", "0").strip()
+    form = build(
+        project,
+        recipe,
+        preset=preset,
+        base_model=post.get("base_model", ""),
+        given=config,
+        name=post.get("name", ""),
+        seed=seed,
+        origins=origins,
+    )
+    for one in form.inputs:
+        one.value = post.get(f"input-{one.kind}", "")
+    launch = Launch(
+        recipe=recipe.name,
+        config=config,
+        preset=preset,
+        base_model=form.base_model,
+        inputs={one.kind: one.value for one in form.inputs if one.value},
+        origins=chosen,
+        name=form.name,
+        seed=int(seed) if seed.isascii() and seed.isdigit() else -1,
+    )
+    return launch, form
+
+
+def client_key(post: QueryDict) -> str | None:
+    try:
+        return str(UUID(post.get("key", "")))
+    except ValueError:
+        return None

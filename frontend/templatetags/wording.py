@@ -1,0 +1,13 @@
+"""Names of programs as people read them: `{% load wording %}`."""
+
+from __future__ import annotations
+
+from django import template
+
+register = template.Library()
+
+
+@register.filter
+def words(name: object) -> str:
+    """`span_reward_model` is "span reward model"."""
+    return str(name).replace("_", " ")

@@ -1,0 +1,60 @@
+"""Models: the list, one model with its figures and lineage, and its judgement on any text."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.csrf import ensure_csrf_cookie
+from django.views.decorators.http import require_POST, require_safe
+
+from redpen.accounts.pages import page_of
+from redpen.accounts.rules import may, open_project
+from training.actions.models import model_of, set_stage
+from training.models import ModelVersion
+from training.queries import models as queries
+
+
+@require_safe
+def models(request: HttpRequest, slug: str) -> HttpResponse:
+    project = open_project(request, slug, "models.see")
+    page = page_of(queries.of_project(project), after=request.GET.get("after"), newest_first=True, limit=30)
+    context = {
+        "project": project,
+        "page": page,
+        "first_url": request.path if "after" in request.GET else None,
+        "next_url": f"{request.path}?after={page.next}" if page.next else None,
+    }
+    return render(request, "training/models.html", context)
+
+
+@require_safe
+@ensure_csrf_cookie
+def model(request: HttpRequest, slug: str, model_id: UUID) -> HttpResponse:
+    project = open_project(request, slug, "models.see")
+    found = model_of(project, model_id)
+    scores = queries.can_score(found)
+    context = {
+        "project": project,
+        "model": found,
+        "metrics": sorted(found.metrics.items()),
+        "lineage": queries.lineage(found),
+        "stages": ModelVersion.Stage.choices,
+        "scores": scores and may(request.role, "models.score"),  # type: ignore[attr-defined]
+        "answers": queries.answers_to_score(project) if scores else [],
+        "written": [] if scores else queries.answers_written(found),
+        "score_url": reverse("api-model-score", args=[slug, found.pk]),
+        "heats": range(21),
+    }
+    return render(request, "training/model.html", context)
+
+
+@require_POST
+def stage(request: HttpRequest, slug: str, model_id: UUID) -> HttpResponse:
+    project = open_project(request, slug, "training.run")
+    found = set_stage(model=model_of(project, model_id), author=request.user, stage=request.POST.get("stage", ""))
+    messages.success(request, f"{found} is {found.get_stage_display()} now.")
+    return redirect("model", slug, found.pk)
