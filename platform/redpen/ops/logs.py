@@ -23,8 +23,6 @@ class JsonFormatter(BaseFormatter):
         log_data.pop("request", None)
         if record.name == "django.request" and record.args:
             log_data["message"] = str(record.args[0])  # not the path, which can hold a token
-                record.args[0]
-            )  # "Internal Server Error", without the path: that can hold a token
         log_data.pop("color_message", None)  # uvicorn's, for terminals
         if current := request_id.get():
             log_data["request_id"] = current
