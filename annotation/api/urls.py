@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from annotation.api import assignments, judgements, spans
+from annotation.api import assignments, files, judgements, prompts, records, spans
 
 of_project: list[URLPattern | URLResolver] = [
     path("assignments/next", assignments.NextView.as_view(), name="api-assignment-next"),
@@ -16,6 +16,15 @@ of_project: list[URLPattern | URLResolver] = [
     path("responses/<uuid:pk>/reports", judgements.ReportsView.as_view(), name="api-response-reports"),
     path("spans/<uuid:lineage>", spans.OneSpanView.as_view(), name="api-span"),
     path("spans/<uuid:lineage>/restore", spans.RestoreSpanView.as_view(), name="api-span-restore"),
+    path("records", records.RecordsView.as_view(), name="api-records"),
+    path("records/<uuid:lineage>", records.RecordView.as_view(), name="api-record"),
+    path("prompts", prompts.PromptsView.as_view(), name="api-prompts"),
+    path("prompts/<uuid:pk>", prompts.PromptView.as_view(), name="api-prompt"),
+    path("responses", prompts.AnswersView.as_view(), name="api-responses"),
+    path("responses/<uuid:pk>", prompts.AnswerView.as_view(), name="api-response"),
+    path("imports", files.ImportsView.as_view(), name="api-imports"),
+    path("imports/<uuid:pk>", files.ImportView.as_view(), name="api-import"),
+    path("export", files.ExportView.as_view(), name="api-export"),
     path("preferences", judgements.PreferencesView.as_view(), name="api-preferences"),
 ]
 urlpatterns: list[URLPattern | URLResolver] = [path("projects/<slug:slug>/", include(of_project))]

@@ -1,0 +1,37 @@
+"""What Celery calls. A task loads and calls; rows in Postgres say what is due, so a lost bell costs seconds."""
+
+from __future__ import annotations
+
+import logging
+
+from celery import shared_task
+from kombu.exceptions import OperationalError as BellBroken
+
+from annotation.actions import imports
+from annotation.actions.dealing import lapse
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="annotation.tasks.import_file")
+def import_file(job_id: str) -> None:
+    """Carry out one import, unless somebody has it."""
+    job = imports.claim(job_id)
+    if job is not None:
+        imports.carry_out(job)
+
+
+@shared_task(name="annotation.tasks.sweep")
+def sweep() -> None:
+    """Lapse the holds of people who went away; ring for imports that are due."""
+    lapse()
+    for job_id in imports.sweep():
+        ring_for_import(job_id)
+
+
+def ring_for_import(job_id: object) -> None:
+    """Wake a worker. When Redis is away nothing is lost: the sweeper rings again."""
+    try:
+        import_file.delay(str(job_id))
+    except (BellBroken, OSError) as error:
+        log.warning("bell.lost", extra={"error": type(error).__name__})
