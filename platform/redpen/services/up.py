@@ -212,7 +212,7 @@ def check_stop(supervisor: Supervisor) -> None:
 
 @contextmanager
 def step(say: Say, title: str, *, long: bool = False) -> Iterator[None]:
-    """Say what is being done before it begins to take time, and how long it took. A long one writes lines of its own."""
+    """Say what is being done before it begins to take time, and how long it took; a long one writes lines between."""
     started = time.monotonic()
     sys.stdout.write(f"  {title} ... " + ("\n" if long else ""))
     sys.stdout.flush()
