@@ -30,16 +30,13 @@ def due_now():
 
 
 def left_behind(run):
-    return [
-        process.pid
-        for process in psutil.process_iter()
-        if process.status() != psutil.STATUS_ZOMBIE and mark_of(process).startswith(str(run.pk))
-    ]
+    """The processes of a run that still run."""
+    return [process.pid for process in psutil.process_iter() if mark_of(process).startswith(str(run.pk))]
 
 
 def mark_of(process):
     try:
-        return process.environ().get(child.MARK, "")
+        return "" if process.status() == psutil.STATUS_ZOMBIE else process.environ().get(child.MARK, "")
     except (psutil.Error, OSError):
         return ""
 

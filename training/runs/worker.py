@@ -178,9 +178,11 @@ def stream(hold: Hold, folder: Path, heart: Heart, patient: Patience, child: Chi
             asked_at = time.monotonic()
             if not wanted and not patient(hold.rows("cancelling").exists):
                 raise Fenced("the run went to somebody else")
-        # a launcher that died leaves what it started: that must not go on alone
-        if child is not None and alive and (not wanted or shutting_down.is_set() or child.exit_code() is not None):
-            child.ask_to_stop()
+        if child is not None and alive:
+            if not wanted or shutting_down.is_set():
+                child.ask_to_stop()
+            elif child.exit_code() is not None:
+                child.kill()  # a launcher that died leaves what it started: that must not go on alone
         if len(read) < events.BATCH:
             time.sleep(TICK if alive else 0.05)
 
