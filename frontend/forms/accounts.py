@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, SetPasswordForm
 
 from redpen.accounts.actions.signing_in import TooManyAttempts, attempt_succeeded, begin_attempt
 from redpen.accounts.errors import RedpenError
@@ -42,6 +42,24 @@ class SignInForm(AuthenticationForm):
         cleaned = super().clean()
         attempt_succeeded(attempt)
         return cleaned
+
+
+class NewPasswordForm(SetPasswordForm):
+    """Django's form, in our words."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        first, second = self.fields["new_password1"], self.fields["new_password2"]
+        first.help_text, second.help_text = "At least 10 characters, and none that everybody uses.", ""
+        second.label = "New password once more"
+
+
+class ChangePasswordForm(NewPasswordForm, PasswordChangeForm):
+    """The same with the old password; it does not take the focus, for it is not the page's first form."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        del self.fields["old_password"].widget.attrs["autofocus"]
 
 
 class NewPersonForm(forms.Form):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.contrib.auth import login, logout, update_session_auth_hash
-from django.contrib.auth.forms import PasswordChangeForm
 from django.contrib.auth.views import LoginView
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
@@ -14,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from frontend.forms.accounts import NameForm, NewPersonForm, SignInForm, take_problems
+from frontend.forms.accounts import ChangePasswordForm, NameForm, NewPersonForm, SignInForm, take_problems
 from redpen.accounts.actions import invitations
 from redpen.accounts.actions.passwords import rename_person, set_password
 from redpen.accounts.actions.signing_in import TooManyAttempts
@@ -81,7 +80,7 @@ def _account_page(
 ) -> HttpResponse:
     context = {
         "name_form": name_form or NameForm(initial={"name": user.name}),
-        "password_form": password_form or PasswordChangeForm(user),
+        "password_form": password_form or ChangePasswordForm(user),
         "memberships": projects_of(user),
     }
     return render(request, "accounts/account.html", context, status=422 if name_form or password_form else 200)
@@ -102,7 +101,7 @@ def rename(request: HttpRequest) -> HttpResponse:
 @require_POST
 def change_password(request: HttpRequest) -> HttpResponse:
     user = signed_in(request)
-    form = PasswordChangeForm(user, request.POST)
+    form = ChangePasswordForm(user, request.POST)
     if not form.is_valid():
         return _account_page(request, user, password_form=form)
     set_password(user=user, password=form.cleaned_data["new_password1"], action="password.changed")

@@ -10,6 +10,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
 
+from frontend.forms.accounts import NewPasswordForm
 from redpen.accounts.actions.passwords import set_password
 from redpen.accounts.actions.signing_in import begin_attempt
 
@@ -43,6 +44,7 @@ class Reset(PasswordResetConfirmView):
     """Where the link leads, from a letter, an admin or the command line."""
 
     template_name = "accounts/password_reset.html"
+    form_class = NewPasswordForm
 
     def render_to_response(self, context: dict, **kwargs: object) -> HttpResponse:
         if not self.validlink:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -53,7 +55,7 @@ def audit_trail(request: HttpRequest, slug: str) -> HttpResponse:
     events = events_of(project, action=action, actor=as_id(person) if person else None)
     page = page_of(events, after=request.GET.get("after"), newest_first=True)
     context = {
-        "page": page,
+        "lines": [(event, in_words(event.data)) for event in page.items],
         "actions": actions_in(project),
         "people": people_in(project),
         "action": action,
@@ -62,6 +64,15 @@ def audit_trail(request: HttpRequest, slug: str) -> HttpResponse:
         "next_url": _page_url(request, after=page.next) if page.next else None,
     }
     return render(request, "accounts/audit.html", context)
+
+
+def in_words(data: dict[str, Any]) -> str:
+    """A line's data: ids, counts and names of fields."""
+    parts = []
+    for key, value in data.items():
+        plain = ", ".join(map(str, value)) if isinstance(value, list) else value
+        parts.append(f"{key.replace('_', ' ')}: {plain}")
+    return "; ".join(parts)
 
 
 def _page_url(request: HttpRequest, *, after: str | None) -> str:
