@@ -34,11 +34,12 @@ class QuoteMismatch(Invalid):
     code = "span.quote_mismatch"
 
     def __init__(self, *, start: int, end: int, expected: str, found: str) -> None:
+        where = f"The text at {start}-{end} is {_short(found)}, not {_short(expected)}."
+        message = f"{where} Reload the answer and mark it again."
         super().__init__(
-            f"The text at {start}-{end} is {_short(found)}, not {_short(expected)}. Reload the "
-            "answer and mark it again.",
+            message,
             data={"start": start, "end": end, "expected": expected, "found": found},
-            problems=[{"pointer": "/quote", "message": f"The text there is {_short(found)}.", "code": self.code}],
+            problems=[{"pointer": "/quote", "message": message, "code": self.code}],
         )
 
 

@@ -1,6 +1,6 @@
 """Who gets which piece of work. A lease only reserves the place: work that comes after it lapsed is kept.
 
-Locks are taken in one order everywhere: the task, then its assignment.
+Locks are taken in one order everywhere: the person (while dealing), the task, then its assignment.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce, Now
 
@@ -86,6 +86,7 @@ def deal_next(*, user: User, project: Project, kind: str, campaign: Campaign | N
 
     Two people never take the last place of one task, and nobody is told that there is nothing while a place is left.
     """
+    one_at_a_time(user)
     tasks = open_tasks(project=project, kind=kind, campaign=campaign)
     if mine := resume(user=user, tasks=tasks):
         return Deal(mine)
@@ -95,6 +96,12 @@ def deal_next(*, user: User, project: Project, kind: str, campaign: Campaign | N
     if task is not None:
         return Deal(hold(task=task, user=user))
     return Deal(None, why=why_nothing(user=user, project=project, kind=kind, tasks=tasks))
+
+
+def one_at_a_time(user: User) -> None:
+    """A person's second tab waits for the first one, and then resumes what that one got."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"deal {user.pk}"])
 
 
 def resume(*, user: User, tasks: QuerySet[Task]) -> Assignment | None:

@@ -33,6 +33,9 @@ from redpen.accounts.models import Project
 __all__ = ["Compared", "choose", "critique", "prefer", "rank", "rate", "report", "retract", "rewrite", "tell_outcome"]
 
 
+CHOICE_WORDS = {"a": "A is better", "b": "B is better", "tie": "equally good", "neither": "neither is good"}
+
+
 def shown_first(task: Task) -> str:
     """Which answer of a pair stands on the left: by the task's stored seed."""
     return "b" if task.shuffle_seed % 2 else "a"

@@ -32,9 +32,7 @@ class AnswerInput(serializers.Serializer):
     text = Text(help_text="stored as it is: every offset counts its code points")
     model = Text(required=False)
     origin = serializers.ChoiceField(Origin.choices, default=Origin.MODEL)
-    external_id = Text(
-        required=False, allow_null=True, help_text="your own id: what comes twice is taken once"
-    )
+    external_id = Text(required=False, allow_null=True, help_text="your own id: what comes twice is taken once")
     metadata = serializers.JSONField(required=False)
     thinking = Text(required=False)
     sampling = serializers.JSONField(required=False)
