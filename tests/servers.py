@@ -76,8 +76,12 @@ def template_folder() -> Path:
     sources = [Path(__file__), *REPOSITORY.glob("*/migrations/*.py"), *REPOSITORY.glob("platform/*/*/migrations/*.py")]
     for path in sorted(sources):
         digest.update(path.name.encode() + path.read_bytes())
+    temporary = Path(tempfile.gettempdir())
     prefix = f"redpen-template-{os.geteuid()}-"
-    for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+    for old in [
+        *temporary.glob(f"{prefix}*"),
+        *temporary.glob("redpen-tests-*"),
+    ]:  # the latter of runs that were killed
         if old.stat().st_mtime < time.time() - 86400:
             shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.gettempdir()) / f"{prefix}{digest.hexdigest()[:16]}"
+    return temporary / f"{prefix}{digest.hexdigest()[:16]}"

@@ -8,6 +8,8 @@ from django.core.management import call_command
 
 from redpen.env import REPOSITORY
 
+IMPORT = re.compile(r'^\s*(?:import|export)\b[^;]*?["\'](\.[^"\']+)["\']', re.MULTILINE)
+
 
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory):
@@ -36,9 +38,7 @@ def test_modules_import_each_other_under_hashed_names(collected, manifest):
         if not (name.startswith("js/") and name.endswith(".js")):
             continue
         module = collected / hashed
-        for target in re.findall(
-            r'^\s*(?:import|export)\b[^;]*?["\'](\.[^"\']+)["\']', module.read_text(), re.MULTILINE
-        ):
+        for target in IMPORT.findall(module.read_text()):
             seen += 1
             assert re.search(r"\.[0-9a-f]{12}\.js$", target), f"{name} imports {target}"
             assert (module.parent / target).exists(), f"{name} imports {target}, which is not there"
