@@ -81,7 +81,7 @@ def template_folder() -> Path:
     for old in [
         *temporary.glob(f"{prefix}*"),
         *temporary.glob("redpen-tests-*"),
-    ]:  # the latter of runs that were killed
+    ]:  # left by killed runs
         if old.stat().st_mtime < time.time() - 86400:
             shutil.rmtree(old, ignore_errors=True)
     return temporary / f"{prefix}{digest.hexdigest()[:16]}"
