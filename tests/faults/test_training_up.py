@@ -67,11 +67,13 @@ def in_the_middle(redpen, number):
     )
 
 
-def children_of_runs():
+def children_of_runs(redpen):
+    """Processes of runs of this installation, and of no other on the machine."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("REDPEN_RUN") and process.status() != psutil.STATUS_ZOMBIE:
+            told = process.environ()
+            if told.get("REDPEN_RUN") and told.get("DATA_DIR") == str(redpen.data_dir):
                 found.append(process)
         except psutil.Error:
             continue
@@ -86,7 +88,7 @@ def ends_well(redpen, number, *, seconds=150):
     )
     row = run_row(redpen, number)
     assert row["state"] == "succeeded", row
-    wait_for(lambda: not children_of_runs(), 10, lambda: str(children_of_runs()))
+    wait_for(lambda: not children_of_runs(redpen), 10, lambda: str(children_of_runs(redpen)))
     attempt = row["attempt"]
     count, last, repeated = ask(
         redpen,
@@ -124,19 +126,19 @@ def test_the_child_killed_three_times_fails_the_run_with_a_reason(redpen):
                 (row := run_row(redpen, number))["state"] == "running"
                 and row["attempt"] == attempt
                 and row["step"] > 2
-                and children_of_runs()
+                and children_of_runs(redpen)
             ),
             60,
             lambda: f"{run_row(redpen, number)}\n{redpen.output()}",
         )
-        for process in children_of_runs():
+        for process in children_of_runs(redpen):
             process.kill()
     wait_for(lambda: run_row(redpen, number)["state"] == "failed", 30, lambda: str(run_row(redpen, number)))
     failure = run_row(redpen, number)["failure"]
     failure = failure if isinstance(failure, dict) else json.loads(failure)
     assert failure["message"].startswith("All 3 attempts came to nothing. The training process was killed (signal 9)")
     assert "Try again" in failure["action"]
-    assert children_of_runs() == []
+    assert children_of_runs(redpen) == []
 
 
 def test_a_flushed_redis_changes_nothing(redpen):
@@ -161,7 +163,7 @@ def test_stopping_in_order_hands_the_run_back_and_the_next_start_finishes_it(red
     assert redpen.stop() == 0
     assert time.monotonic() - started < 20
     assert redpen.left() == []
-    assert children_of_runs() == []
+    assert children_of_runs(redpen) == []
     redpen.start_and_wait(60)
     row = ends_well(redpen, number)
     assert row["attempt"] == 2
