@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 CHUNK = 1 << 16
 LONGEST = 32 << 20  # characters of one item
+BLANK = re.compile(r"[ \t\r\n]*")
+NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of a wrong byte
+SPOILT = "This element has a byte that is not UTF-8."
 
 
 @dataclass(frozen=True)
@@ -86,60 +90,50 @@ def split_lines(stream: Rest) -> Iterator[bytes]:
 def read_array(stream: Rest) -> Iterator[Item]:
     """The elements of one array. Where an element is not JSON, nothing behind it can be trusted: the reading ends."""
     decoder = json.JSONDecoder(parse_constant=refuse_constant)
-    decode = codecs.getincrementaldecoder("utf-8")()
-    buffer, line, number, ended = "", 1, 0, False
+    decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")  # a wrong byte spoils its element, not the file
+    buffer, at, line, number, ended = "", 0, 1, 0, False
     expects = "["  # then an element, then a comma or the end
 
-    def problem(text: str) -> Item:
-        return Item(number, line, problem=f"{text} The rest of the file was not read.")
+    def broken(text: str) -> Item:
+        return Item(number + 1, line, problem=f"{text} The rest of the file was not read.")
 
     while True:
-        blank = len(buffer) - len(buffer.lstrip())
-        line += buffer.count("\n", 0, blank)
-        buffer = buffer[blank:]
+        start, at = at, BLANK.match(buffer, at).end()  # type: ignore[union-attr]
+        line += buffer.count("\n", start, at)
+        here = buffer[at : at + 1]
         try:
-            if buffer and expects in "[,":
-                if buffer[0] == "]" and expects == ",":
-                    return
-                if buffer[0] != expects:
-                    number += 1
-                    yield problem(f"Here stands {buffer[0]!r} where '{expects}' or ']' should be.")
-                    return
-                buffer, expects = buffer[1:], "element"
-                continue
-            if buffer and buffer[0] == "]" and number == 0:
+            if here == "]" and (expects == "," or (expects == "element" and number == 0)):
                 return
-            if buffer:
-                value, end = decoder.raw_decode(buffer)
+            if here and expects in "[,":
+                if here != expects:
+                    yield broken(f"Here stands {here!r} where '{expects}' or ']' should be.")
+                    return
+                at, expects = at + 1, "element"
+                continue
+            if here:
+                value, end = decoder.raw_decode(buffer, at)
                 if end < len(buffer) or ended:  # a number may go on in the next piece
                     number += 1
-                    yield Item(number, line, value=value)
-                    line += buffer.count("\n", 0, end)
-                    buffer, expects = buffer[end:], ","
+                    spoilt = NOT_UTF8.search(buffer, at, end)
+                    yield Item(number, line, problem=SPOILT) if spoilt else Item(number, line, value=value)
+                    line += buffer.count("\n", at, end)
+                    at, expects = end, ","
                     continue
         except json.JSONDecodeError as error:
             # Broken, or only not all here yet? What lies far behind the fault has been read: it is broken.
-            if ended or len(buffer) - error.pos > LONGEST or len(buffer) > LONGEST:
-                number += 1
-                line += error.lineno - 1
-                yield problem(f"Element {number} is not JSON: {error.msg} at column {error.colno}.")
+            if ended or len(buffer) - at > LONGEST:
+                line += buffer.count("\n", at, error.pos)
+                yield broken(f"Element {number + 1} is not JSON: {error.msg} at column {error.colno}.")
                 return
         except (ValueError, RecursionError) as error:
-            number += 1
-            yield problem(words(error))
+            yield broken(words(error))
             return
         if ended:
-            number += 1
-            yield problem("The array does not end: the file was cut off.")
+            yield broken("The array does not end: the file was cut off.")
             return
-        try:
-            piece = stream.read(max(CHUNK, len(buffer)))
-            ended = not piece
-            buffer += decode.decode(piece, final=ended)
-        except UnicodeDecodeError as error:
-            number += 1
-            yield problem(f"There is a byte that is not UTF-8 ({error.reason}).")
-            return
+        piece = stream.read(max(CHUNK, len(buffer) - at))
+        ended = not piece
+        buffer, at = buffer[at:] + decode.decode(piece, final=ended), 0
 
 
 def parse(text: str) -> Any:

@@ -1,0 +1,248 @@
+"""Our own JSON lines: what goes out comes back the same; what is damaged is named by line."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from annotation.actions import judgements, reactions, spans
+from annotation.actions.people import Author
+from annotation.actions.prompts import NewPrompt, add_prompt, add_response
+from annotation.actions.tasks import Given, create_tasks, deal_next, submit
+from annotation.exports.redpen_jsonl import export, export_text
+from annotation.importers.base import run
+from annotation.importers.reading import CHUNK, read_items
+from annotation.importers.redpen_jsonl import RedpenJSONL
+from annotation.models import Label, ReactionKind, SpanCritique
+from redpen.accounts.models import AuditEvent
+from tests.annotation.test_offsets import texts
+
+
+def take(project, content, **options):
+    importer = RedpenJSONL(project=project, author=Author.program("import:test"))
+    return run(importer, io.BytesIO(content), **options)
+
+
+def lines_of(project):
+    return sorted(json.dumps(line, sort_keys=True) for line in export(project))
+
+
+def say_everything(desk):
+    """One record of each kind, by people, a program and a model."""
+    ben, sim = Author.person(desk.cast.ben), Author.program("sim:ines")
+    a, b = desk.answers
+    create_tasks(author=ben, campaign=desk.campaign, responses=[a, b])
+    held = deal_next(user=desk.cast.ben, project=desk.cast.project, kind="spans").assignment
+    label = Label.objects.get(project=desk.cast.project, key="rude")
+    spans.mark_span(
+        author=ben,
+        response=held.task.response,
+        start=0,
+        end=3,
+        quote=held.task.response.text[:3],
+        said=spans.judgement(label=label, severity=3, critique="Ünkind 👩‍🚀\r\n", replacement=""),
+        assignment=held,
+    )
+    submit(author=ben, assignment=held, given=Given(verdict="bad", words="On the whole."))
+    not_yet = deal_next(user=desk.cast.ben, project=desk.cast.project, kind="spans").assignment
+    spans.mark_span(
+        author=ben,
+        response=not_yet.task.response,
+        start=0,
+        end=0,
+        quote="",
+        said=spans.judgement(sentiment=-1, critique="a draft, which does not go out"),
+        assignment=not_yet,
+    )
+    gone, _ = judgements.critique(author=ben, response=a, text="taken back, which does not go out")
+    judgements.retract(author=ben, row=gone)
+    judgements.prefer(author=sim, a=a, b=b, compared=judgements.Compared(choice="b", strength=3), client_key="k")
+    judgements.rate(author=Author.model("judge-1"), response=a, dimension="truth", value=0.25)
+    judgements.rewrite(author=ben, response=a, text="Better.")
+    judgements.rank(author=sim, places=[[b], [a]], reason="so")
+    judgements.choose(author=sim, offered=[a, b], chosen=None)
+    judgements.tell_outcome(author=sim, response=a, stage="hindsight", action="tried", result="broke", value=-1.0)
+    kind = ReactionKind.objects.get(project=desk.cast.project, key="like")
+    reactions.react(author=sim, kind=kind, event_at=timezone.now(), response=a, external_user="u1")
+    reactions.react(author=sim, kind=kind, event_at=timezone.now(), response_external_id="later", external_user="u2")
+    program = Author.program("writer")
+    prompt, _ = add_prompt(
+        author=program,
+        project=desk.cast.project,
+        new=NewPrompt(
+            messages=[{"role": "user", "content": "And now?"}],
+            context=[{"id": "s1", "title": "Here", "text": "It is night."}],
+            metadata={"topic": "time"},
+            external_id="p-2",
+        ),
+    )
+    first, _ = add_response(
+        author=program,
+        prompt=prompt,
+        text="Night.",
+        external_id="r-2",
+        model="tiny",
+        token_ids=[1, 2],
+        token_logprobs=[-0.5, -1.25],
+        sampling={"temperature": 0.7},
+        conversation="c",
+        turn=1,
+    )
+    add_response(author=program, prompt=prompt, text="It is night.", parent=first)
+    spans.mark_span(
+        author=sim,
+        response=first,
+        start=0,
+        end=5,
+        quote="Night",
+        said=spans.judgement(sentiment=1),
+        evidence=(spans.Proof(passage="s1", sentences=(1,), start=6, end=11, quote="night"),),
+    )
+
+
+def test_import_of_our_export_is_the_identity(desk):
+    say_everything(desk)
+    mine, other = desk.cast.project, desk.cast.other_project
+    out = b"".join(export_text(mine))
+    assert b"does not go out" not in out
+    types = {json.loads(line)["type"] for line in out.splitlines()}
+    assert len(types) == 14
+    report = take(other, out)
+    assert (report.refused, report.refusals) == (0, [])
+    assert lines_of(other) == lines_of(mine)
+
+
+def test_our_export_comes_back_to_the_same_project_and_adds_nothing(desk):
+    say_everything(desk)
+    before = lines_of(desk.cast.project), AuditEvent.objects.count()
+    for _ in range(2):
+        report = take(desk.cast.project, b"".join(export_text(desk.cast.project)))
+        assert (report.refusals, dict(report.taken)) == ([], {})
+    assert (lines_of(desk.cast.project), AuditEvent.objects.count()) == before
+
+
+def test_an_import_does_not_speak_for_members(desk):
+    ben = desk.cast.ben
+    span = {"type": "span", "key": "s", "response": str(desk.answer.pk), "start": 4, "end": 8, "quote": "lamp"}
+    line = json.dumps({**span, "sentiment": -1, "by": f"user:{ben.pk}"}).encode()
+    take(desk.cast.project, line)
+    stored = SpanCritique.objects.get()
+    assert (stored.author, stored.agent) == (None, f"user:{ben.pk}")
+
+
+PROMPT = {"type": "prompt", "key": "p", "messages": [{"role": "user", "content": "Why?"}]}
+ANSWER = {"type": "response", "key": "r", "prompt": "p", "text": "Because 👩‍🚀 said so."}
+SPAN = {"type": "span", "key": "s", "response": "r", "start": 8, "end": 11, "quote": "👩‍🚀", "sentiment": -1, "by": "x"}
+DAMAGE = [
+    ({**SPAN, "key": "d1", "quote": "🚀"}, "/quote", "The text at 8-11 is '👩‍🚀', not '🚀'."),
+    ({**SPAN, "key": "d2", "end": 99}, "/end", "does not lie in the text"),
+    ({**SPAN, "key": "d3", "sentiment": 4}, "/sentiment", "Sentiment is -1, 0 or 1"),
+    ({**SPAN, "key": "d4", "response": "nobody"}, "/response", "There is no response 'nobody' here"),
+    ({**SPAN, "key": "d5", "label": "shiny"}, "/label", "There is no label 'shiny'"),
+    ({**SPAN, "key": "d6", "start": "8"}, "/start", "'start' is a whole number, not '8'."),
+    ({**SPAN, "key": "d7", "colour": "red"}, "/colour", "A span has no 'colour'."),
+    ({name: SPAN[name] for name in SPAN if name != "by"}, "/by", "'by' is missing."),
+    ({**SPAN, "severity": 3}, "", "has already brought a record with other content (severity)"),
+    ({**ANSWER, "text": "Other."}, "", "The key 'r' has already brought a record with other content (text)"),
+    ({**PROMPT, "key": "p9", "messages": []}, "/messages", "at least one message"),
+    ({"type": "preference", "key": "x", "a": "r", "b": "r", "choice": "a", "by": "x"}, "/b", "two different answers"),
+    ({"type": "riddle", "key": "x"}, "/type", "not 'riddle'"),
+    ({**SPAN, "key": "d8", "critique": "a\0b"}, "/critique", "a NUL character"),
+    ({**SPAN, "key": "d9", "at": "yesterday"}, "/at", "no time with a zone"),
+    (["a", "list"], "", "A line is an object"),
+]
+
+
+def test_each_kind_of_damage_gets_its_line_and_the_good_rest_comes_in(cast):
+    good = [PROMPT, ANSWER, SPAN]
+    lines = [json.dumps(one) for one in [*good, *(damaged for damaged, _, _ in DAMAGE)]]
+    lines += ["{broken", "", json.dumps({**SPAN, "key": "last"})]
+    report = take(cast.project, "\n".join(lines).encode() + b'\n{"type": "span\xff"}')
+    assert dict(report.taken) == {"prompt": 1, "response": 1, "span": 2}
+    assert report.refused == len(DAMAGE) + 2
+    at = {one["line"]: one for one in report.refusals}
+    for number, (_, pointer, words) in enumerate(DAMAGE, start=4):
+        assert (at[number]["pointer"], words in at[number]["message"]) == (pointer, True), at[number]
+    assert "This is not JSON" in at[len(DAMAGE) + 4]["message"]
+    assert "is not UTF-8" in at[len(DAMAGE) + 7]["message"]
+
+
+def test_lines_of_one_batch_may_stand_in_any_order(cast):
+    child = {**ANSWER, "key": "r2", "parent": "r", "text": "More."}
+    report = take(cast.project, "\n".join(json.dumps(one) for one in [SPAN, child, ANSWER, PROMPT]).encode())
+    assert report.refusals == []
+    assert dict(report.taken) == {"prompt": 1, "response": 2, "span": 1}
+
+
+def test_a_dry_run_over_several_batches_sees_its_own_earlier_batches(cast, monkeypatch):
+    monkeypatch.setattr(RedpenJSONL, "batch", 1)
+    content = "\n".join(json.dumps(one) for one in [PROMPT, ANSWER, SPAN]).encode()
+    assert take(cast.project, content, dry_run=True).taken == {"prompt": 1, "response": 1, "span": 1}
+    assert lines_of(cast.project) == []
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
+@given(whole=texts, data=st.data())
+def test_any_marked_text_survives_the_way_out_and_in(desk, whole, data):
+    whole = whole.replace("\0", "")
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, len(whole)))
+    marked = {"start": start, "end": end, "quote": whole[start:end]}
+    program, (mine, other) = Author.program("x"), (desk.cast.project, desk.cast.other_project)
+    answer, _ = add_response(author=program, prompt=desk.prompt, text=whole)
+    mark, _ = spans.mark_span(author=program, response=answer, said=spans.judgement(sentiment=1), **marked)
+    report = take(other, b"".join(export_text(mine)))
+    assert report.refusals == []
+    stored = SpanCritique.objects.get(project=other, client_key=str(mark.pk))
+    assert (stored.start, stored.end, stored.quote, stored.response.text) == (start, end, whole[start:end], whole)
+
+
+# Reading
+
+
+def values(content: bytes):
+    return [(item.number, item.line, item.value, item.problem) for item in read_items(io.BytesIO(content))]
+
+
+def test_an_array_is_read_over_the_borders_of_chunks():
+    elements = [{"n": number, "text": "é👩‍🚀]" * (number * 700)} for number in range(12)]
+    content = json.dumps(elements, ensure_ascii=False, indent=2).encode()
+    assert len(content) > 3 * CHUNK
+    found = values(content)
+    assert [value for _, _, value, _ in found] == elements
+    lines = content.decode().splitlines()
+    assert [lines[line - 1].strip() for _, line, _, _ in found] == ["{"] * 12
+
+
+@given(st.lists(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=4)))
+def test_any_array_and_any_lines_are_read_as_they_are(elements):
+    assert [value for _, _, value, _ in values(json.dumps(elements).encode())] == elements
+    objects = [{"value": element} for element in elements]
+    content = "\n".join(json.dumps(one) for one in objects).encode()
+    assert [value for _, _, value, _ in values(content)] == objects
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'[{"a": 1}, {"a": }]', "Element 2 is not JSON"),
+        (b'[{"a": 1} {"a": 2}]', "where ',' or ']' should be"),
+        (b'[{"a": 1}', "The array does not end"),
+        (b'[{"a": 1}, {"a": "\xff"}]', "not UTF-8"),
+        (b'[{"a": 1}, NaN]', "NaN is not JSON"),
+        (b'{"a": 1}\n{"a": ' + b"[" * 100_000, "nested too deep"),
+    ],
+)
+def test_what_stands_before_the_damage_is_read(content, problem):
+    first, second = values(content)
+    assert first[2] == {"a": 1}
+    assert problem in second[3]
+
+
+def test_an_empty_file_has_no_items():
+    assert values(b"") == values(b" \n") == values(b"[]") == []
