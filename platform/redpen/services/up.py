@@ -197,7 +197,7 @@ def greet(env: environment.Environment, data_dir: Path, say: Say, *, seconds: fl
         for login in DEMO_LOGINS:
             say(f"    {login.role:<10} {login.email:<18} password {login.password}")
     else:
-        say("  Without the demo: make your first account with `python manage.py createsuperuser`.")
+        say("  Make your first account with `.venv/bin/python manage.py createsuperuser`, then sign in.")
     say(f"\n  Logs: {data_dir / 'log'}.  Ctrl-C stops everything.")
 
 
