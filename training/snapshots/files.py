@@ -97,10 +97,7 @@ class ParquetRows:
         answer = arrow.struct([("response_id", text), ("text", text)])
         self._schema = arrow.schema(
             [
-                *(
-                    (name, text)
-                    for name in ("split", "kind", "prompt_id", "messages", "context", "response_id", "text")
-                ),
+                *((name, text) for name in words),
                 ("spans", arrow.list_(arrow.struct(span))),
                 ("reviewed", arrow.bool_()),
                 ("a", answer),
