@@ -51,7 +51,8 @@ class Waiting:
     """Work of one kind. `left` counts what this person can still be given, `held` what is on their desk."""
 
     kind: str
-    title: str
+    noun: str
+    verb: str
     url: str
     left: int
     held: int
@@ -59,6 +60,11 @@ class Waiting:
     @property
     def total(self) -> int:
         return self.left + self.held
+
+    @property
+    def title(self) -> str:
+        one, more = self.noun.split(",")
+        return f"{one if self.total == 1 else more} {self.verb}"
 
 
 @dataclass(frozen=True)
@@ -119,18 +125,22 @@ def home_of(project: Project, user: User, role: str) -> Home:
 
 
 def waiting_for(project: Project, user: User) -> list[Waiting]:
-    pages = [(TaskKind.SPANS, "answers to mark", "label"), (TaskKind.PAIR, "pairs to compare", "pair")]
+    pages = [
+        (TaskKind.SPANS, "answer,answers", "to mark", "label"),
+        (TaskKind.PAIR, "pair,pairs", "to compare", "pair"),
+    ]
     return [
         Waiting(
             kind=kind,
-            title=title,
+            noun=noun,
+            verb=verb,
             url=reverse(page, args=[project.slug]),
             left=left_for(user=user, project=project, kind=kind),
             held=Assignment.objects.filter(
                 project=project, user=user, state=Assignment.State.HELD, task__kind=kind, task__state=Task.State.OPEN
             ).count(),
         )
-        for kind, title, page in pages
+        for kind, noun, verb, page in pages
     ]
 
 
@@ -142,8 +152,8 @@ def came_in(project: Project, days: list[date], *, author: User | None) -> list[
         rows = model.objects.filter(project=project, id__gte=first_id_of(days[0]), ended_at=None)
         if author is not None:
             rows = rows.filter(author=author)
-        counted = rows.annotate(kind=Value(kind), day=TruncDate("created_at")).order_by().values("kind", "day")
-        parts.append(counted.annotate(n=Count("pk")).values_list("kind", "day", "n"))
+        counted = rows.annotate(of=Value(kind), day=TruncDate("created_at")).order_by().values("of", "day")
+        parts.append(counted.annotate(n=Count("pk")).values_list("of", "day", "n"))
     counts = {(kind, day): n for kind, day, n in parts[0].union(*parts[1:], all=True)}
     found = [CameIn(kind, [counts.get((kind, day), 0) for day in days]) for kind in KINDS]
     return [one for one in found if one.total]
@@ -169,7 +179,8 @@ def steps_of(project: Project, role: str) -> list[Step]:
     def step(title: str, text: str, done: bool, page: str, action: str, words: str) -> Step:
         return Step(title, text, done, address(page, slug) if may(role, action) else None, words)
 
-    return [
+    pairs = Task.objects.filter(project=project, kind=TaskKind.PAIR).exists()
+    steps = [
         step(
             "Bring answers",
             "Import prompts and answers that a model gave: a JSONL file, or one of the known formats.",
@@ -188,7 +199,7 @@ def steps_of(project: Project, role: str) -> list[Step]:
         ),
         step(
             "Compare answers",
-            "Say which of two is better. Pairs come from prompts with several answers.",
+            "Say which of two answers to the same prompt is better.",
             exists(Preference),
             "pair",
             "label",
@@ -211,6 +222,7 @@ def steps_of(project: Project, role: str) -> list[Step]:
             "Train",
         ),
     ]
+    return [one for one in steps if pairs or one.title != "Compare answers"]
 
 
 def address(page: str, slug: str) -> str | None:

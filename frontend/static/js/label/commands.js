@@ -108,8 +108,8 @@ export function caretCommands(page) {
     { keys: [], shown: "← →", words: "by word", group: MOVE, where: "answer", run: () => {} },
     { keys: [], shown: "↑ ↓", words: "by sentence", group: MOVE, where: "answer", run: () => {} },
     { keys: [], shown: "Ctrl+← Ctrl+→", words: "by character", group: MOVE, where: "answer", run: () => {} },
-    { keys: [], shown: "Home End", words: "to the paragraph's borders; with Ctrl to the answer's", group: MOVE, where: "answer", run: () => {} },
-    { keys: [], shown: "Shift", words: "with any of these: select", group: MOVE, where: "answer", run: () => {} },
+    { keys: [], shown: "Home End", words: "to the paragraph’s ends, with Ctrl the answer’s", group: MOVE, where: "answer", run: () => {} },
+    { keys: [], shown: "Shift", words: "with these: select", group: MOVE, where: "answer", run: () => {} },
     ...moves.flatMap(([key, where, words]) => [
       { keys: [key], words, group: MOVE, where: /** @type {const} */ ("answer"), repeats: true, run: go(where, false) },
       { keys: [shift(key)], words: "", group: MOVE, where: /** @type {const} */ ("answer"), repeats: true, run: go(where, true) },

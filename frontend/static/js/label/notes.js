@@ -161,7 +161,7 @@ export class Notes {
   #fill(note, mark, active) {
     const label = (mark.label && this.labels.get(mark.label)) || (mark.start === mark.end ? "missing here" : KINDS[mark.sentiment]);
     note.className = `note ${KINDS[mark.sentiment]}${active ? " active" : ""}`;
-    text(note, "[data-sign]", mark.start === mark.end ? "‸" : SIGNS[mark.sentiment]);
+    text(note, "[data-sign]", mark.start === mark.end ? "▴" : SIGNS[mark.sentiment]);
     text(note, "[data-label]", label);
     text(note, "[data-severity]", mark.sentiment > 0 && mark.severity === 2 ? "" : SEVERITIES[mark.severity]);
     text(note, "[data-quote]", mark.quote ? short(mark.quote) : "something is missing here");

@@ -81,6 +81,7 @@ class LabelPage {
   backToAnswer() {
     this.answer.focus({ preventScroll: true });
     this.selection.restore();
+    this.selection.reveal();
   }
 
   #selected() {
@@ -118,6 +119,10 @@ class LabelPage {
       return;
     }
     const { start, end } = this.selection;
+    if (start === end && sentiment > 0) {
+      toast("Select the words that are good first. Without words a mark says that something is missing.", "warn");
+      return;
+    }
     const quote = this.selection.quote;
     const mark = this.marks.create({ start, end, quote, sentiment, severity: 2, label, critique: "", replacement: null });
     this.selection.set(end, end, { quietly: true, scroll: false });

@@ -52,7 +52,7 @@ export class Selection extends EventTarget {
     [this.anchor, this.focus] = anchor <= focus ? [whole.start, whole.end] : [whole.end, whole.start];
     this.#tellBrowser();
     this.draw();
-    if (scroll) this.#keepInView();
+    if (scroll) this.reveal();
     if (!quietly) this.dispatchEvent(new Event("change"));
   }
 
@@ -123,7 +123,8 @@ export class Selection extends EventTarget {
     return { rect: new DOMRect(edge, rect.top, 0, rect.height || 24), rightToLeft: false };
   }
 
-  #keepInView() {
+  /** Scroll only where the caret cannot be seen. */
+  reveal() {
     const { rect } = this.#focusRect();
     const margin = 96; // the bar of keys below, the head above
     if (rect.bottom > innerHeight - margin) scrollBy(0, rect.bottom - innerHeight + margin + 60);
