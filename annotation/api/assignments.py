@@ -105,8 +105,8 @@ class HeartbeatView(Mine):
 
     @extend_schema(summary="I am still at it: renews the lease", request=HeartbeatInput, responses={200: dict})
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
-        given = read(HeartbeatInput, request.data)
-        row = tasks.heartbeat(author=self.author, assignment=self.mine(pk), **given)
+        held, given = self.mine(pk), read(HeartbeatInput, request.data)
+        row = tasks.heartbeat(author=self.author, assignment=held, **given)
         return Response({"state": row.state, "lease_expires_at": shapes.when(row.lease_expires_at)})
 
 
@@ -115,9 +115,10 @@ class DraftView(Mine):
 
     @extend_schema(summary="Keep what is not yet a record", request=dict, responses={200: dict})
     def put(self, request: Request, slug: str, pk: UUID) -> Response:
+        held = self.mine(pk)
         if not isinstance(request.data, dict):
             raise BadValue("", "A draft is a JSON object.")
-        row = tasks.save_draft(author=self.author, assignment=self.mine(pk), draft=request.data)
+        row = tasks.save_draft(author=self.author, assignment=held, draft=request.data)
         return Response({"draft": row.draft})
 
 
@@ -126,11 +127,11 @@ class SubmitView(Mine):
 
     @extend_schema(summary="Hand the work in: its marks count from now on", request=SubmitInput, responses={200: dict})
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
-        given = read(SubmitInput, request.data)
+        held, given = self.mine(pk), read(SubmitInput, request.data)
         follow, compared = given.pop("deal_next"), given.pop("preference", None)
         row, extra = tasks.submit(
             author=self.author,
-            assignment=self.mine(pk),
+            assignment=held,
             given=tasks.Given(**given, preference=Compared(**compared) if compared else None),
         )
         return self.closed(row, extra=extra, deal_next=follow)
@@ -141,9 +142,9 @@ class SkipView(Mine):
 
     @extend_schema(summary="Leave it, with a reason", request=SkipInput, responses={200: dict})
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
-        given = read(SkipInput, request.data)
+        held, given = self.mine(pk), read(SkipInput, request.data)
         follow = given.pop("deal_next")
-        row = tasks.skip(author=self.author, assignment=self.mine(pk), **given)
+        row = tasks.skip(author=self.author, assignment=held, **given)
         return self.closed(row, extra=False, deal_next=follow)
 
 

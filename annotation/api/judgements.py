@@ -69,10 +69,11 @@ class PreferencesView(JudgementView):
 class ReportsView(JudgementView):
     @extend_schema(summary="Tell an admin about an answer", request=ReportInput, responses={201: dict, 200: dict})
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
+        answer = self.get_object(Answer.objects.select_related("project"), pk=pk)
         given = read(ReportInput, request.data)
         row, is_new = judgements.report(
             author=self.author,
-            response=self.get_object(Answer.objects.select_related("project"), pk=pk),
+            response=answer,
             assignment=self.held(given.pop("assignment", None)),
             client_key=self.client_key,
             **given,

@@ -81,7 +81,7 @@ class SpansView(SpanView):
 
     @extend_schema(summary="Mark a phrase", request=MarkInput, responses={201: dict, 200: dict})
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
-        given = read(MarkInput, request.data)
+        answer, given = self.answer(pk), read(MarkInput, request.data)
         where = {name: given.pop(name) for name in ("start", "end", "quote", "part")}
         about = {"said_at": given.pop("said_at")} if "said_at" in given else {}
         held = given.pop("assignment", None)
@@ -92,7 +92,7 @@ class SpansView(SpanView):
         said = spans.judgement(label=self.label(given.pop("label", None)), **given)
         row, is_new = spans.mark_span(
             author=self.author,
-            response=self.answer(pk),
+            response=answer,
             said=said,
             assignment=assignment,
             client_key=self.client_key,
@@ -111,7 +111,7 @@ class OneSpanView(SpanView):
 
     @extend_schema(summary="Say it otherwise: a new version", request=AmendInput, responses={200: dict})
     def patch(self, request: Request, slug: str, lineage: UUID) -> Response:
-        changes = read(AmendInput, request.data, partial=True)
+        live, changes = self.span(lineage), read(AmendInput, request.data, partial=True)
         version = changes.pop("version", None)
         if "label" in changes:
             label = self.label(changes.pop("label"))
@@ -119,7 +119,7 @@ class OneSpanView(SpanView):
             if label is not None:
                 changes.setdefault("sentiment", label.sentiment)
         row = spans.amend_span(
-            author=self.author, live=self.span(lineage), changes=changes, version=version, client_key=self.client_key
+            author=self.author, live=live, changes=changes, version=version, client_key=self.client_key
         )
         return Response(self.shape(row))
 
