@@ -88,8 +88,12 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
         stop=stop,
     )
     run.log(f"{recipe.title} on {threads} thread{'s' if threads > 1 else ''}, seed {seed}.")
-    run.base_model = Path(ensure_base(run.base_model, say=run.log))
-    run.check_stop()
+
+    def say(text: str) -> None:
+        run.check_stop()
+        run.log(text)
+
+    run.base_model = Path(ensure_base(run.base_model, say=say))
     recipe.train(run, config)
 
 

@@ -39,6 +39,7 @@ class Policy:
         self.model = model
         self.tokenizer = tokenizer
         self.base = base
+        self.passage_tokens = 0  # how much of a prompt's passages it was trained to be shown
 
     @classmethod
     def load(cls, base: Path | str, *, lora: Lora | None = None, parent: Path | None = None, seed: int = 0) -> Policy:

@@ -20,7 +20,10 @@ from training.engine.passages import passages_text, question_of, with_passages
 from training.engine.policy import Policy
 from training.engine.tokens import RenderedChat, render_chat
 
-ECHO = "Read the answer again, and mind every phrase."
+ECHO = (
+    "The question was: {question}\n"
+    "Read the answer again. Which of its phrases are wrong, or do not answer the question?"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,10 @@ def show(tokenizer: Any, reading: Reading, item: Item) -> RenderedChat:
         )
     told = with_passages(messages, passages)
     if reading.echo:
-        told += [{"role": "assistant", "content": text}, {"role": "user", "content": ECHO}]
+        told += [
+            {"role": "assistant", "content": text},
+            {"role": "user", "content": ECHO.format(question=question_of(messages))},
+        ]
     return render_chat(tokenizer, told, response=text)
 
 

@@ -10,7 +10,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,12 @@ class RunContext:
         """Raise Cancelled when the run is to end."""
         if self.stop.is_set():
             raise Cancelled
+
+    def heed(self, items: Iterable[Any]) -> Iterator[Any]:
+        """The same items, with a look between them at whether the run is to end: a step may take long."""
+        for item in items:
+            self.check_stop()
+            yield item
 
     # what it reads
 

@@ -112,7 +112,7 @@ def train(run: RunContext, config: Config) -> None:
     per_epoch = engine.loop.steps_of(len(learned), size=config.batch_size, epochs=1)
     for batch in batches:
         run.check_stop()
-        loop.forward_backward(engine.packs.micro_batches(batch, tokens=_budget(config)), objective)
+        loop.forward_backward(run.heed(engine.packs.micro_batches(batch, tokens=_budget(config))), objective)
         values = loop.optim_step()
         if loop.step % per_epoch == 0 and loop.step < steps and measured["dev"]:
             values |= {f"dev_{name}": value for name, value in measure(scorer, measured["dev"]).items()}
