@@ -35,11 +35,10 @@ class QuoteMismatch(Invalid):
 
     def __init__(self, *, start: int, end: int, expected: str, found: str) -> None:
         where = f"The text at {start}-{end} is {_short(found)}, not {_short(expected)}."
-        message = f"{where} Reload the answer and mark it again."
         super().__init__(
-            message,
+            f"{where} Reload the answer and mark it again.",
             data={"start": start, "end": end, "expected": expected, "found": found},
-            problems=[{"pointer": "/quote", "message": message, "code": self.code}],
+            problems=[{"pointer": "/quote", "message": where, "code": self.code}],
         )
 
 

@@ -79,7 +79,8 @@ def fill_demo(content: DemoContent, *, tell: Told = lambda line: None) -> dict[s
     tell(f"{len(content.prompts)} prompts and {len(content.responses)} answers")
     added = {"prompts": filling.prompts(), "responses": filling.responses()}
     tell(f"{len(content.reviews)} readings, {len(content.preferences)} comparisons")
-    added["records"] = filling.reviews() + filling.preferences() + filling.rewrites() + filling.reactions()
+    # the marks last: what came last stands on top of the list of records
+    added["records"] = filling.reactions() + filling.rewrites() + filling.preferences() + filling.reviews()
     tell("work for the newcomer")
     added["tasks"] = filling.open_tasks()
     return added

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from annotation.actions.judgements import CHOICE_WORDS
@@ -31,6 +32,11 @@ class Shown:
     words: str = ""
     answer: Response | None = None
     counts: bool = False
+
+    @property
+    def when(self) -> datetime:
+        """When it was said, where that is known; else when it came."""
+        return self.row.said_at or self.row.created_at
 
 
 def show(row: FeedbackRecord) -> Shown:

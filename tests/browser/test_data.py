@@ -1,0 +1,64 @@
+"""The pages of records and imports in Chromium."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from annotation.models import ImportJob, Response
+from annotation.tasks import import_file
+from redpen.accounts.models import User
+from tests.annotation.conftest import make_desk
+from tests.browser.test_accessibility import violations
+from tests.cast import make_cast
+from training.demo import fill_demo
+from training.worlds.demo import demo_content
+
+LINES = b"""{"type": "prompt", "key": "p", "messages": [{"role": "user", "content": "Why?"}]}
+{"type": "response", "key": "r", "prompt": "p", "text": "Because."}
+{"type": "span", "key": "s", "response": "r", "start": 0, "end": 7, "quote": "because", "sentiment": -1, "by": "x"}
+"""
+
+
+def test_records_of_the_demo_are_filtered_and_opened(browser, screenshot):
+    fill_demo(demo_content(0, prompts=20, labelled=24, twice=6, compared=6, unanswered=4))
+    page = browser.signed_in(User.objects.get(email="ada@demo.redpen"), "/p/demo/data/")
+    expect(page.get_by_role("heading", name="What people said")).to_be_visible()
+    screenshot(page, "data", full=True)
+    page.get_by_label("Kind").select_option(label="Mark")
+    page.get_by_label("Label").select_option(label="Rude")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("table.records tbody tr").first).to_contain_text("Rude, severity")
+    assert violations(page) == []
+    page.locator("table.records tbody tr").first.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", name="1 version")).to_be_visible()
+    screenshot(page, "record")
+    assert violations(page) == []
+    most = max(Response.objects.all(), key=lambda one: one.spancritiques.count())
+    page.goto(f"/p/demo/answers/{most.pk}/")
+    expect(page.locator("#note-1")).to_be_visible()
+    screenshot(page, "answer", full=True)
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == []
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    screenshot(page, "answer-narrow", full=True)
+    page.goto("/p/demo/data/")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    screenshot(page, "data-narrow")
+
+
+def test_a_file_is_uploaded_watched_and_reported(browser, screenshot):
+    desk = make_desk(make_cast())
+    page = browser.signed_in(desk.cast.dev, "/p/lantern/import/")
+    assert violations(page) == []
+    screenshot(page, "import", full=True)
+    page.get_by_label("File").set_input_files({"name": "mine.jsonl", "mimeType": "text/plain", "buffer": LINES})
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_role("heading", name="mine.jsonl")).to_be_visible()
+    expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
+    import_file(str(ImportJob.objects.get().pk))  # what the worker does; the page asks for itself
+    expect(page.get_by_text("The text at 0-7 is 'Because', not 'because'.")).to_be_visible()
+    expect(page.locator("#job [role=status]")).to_contain_text("3 items read, 1 item refused.")
+    screenshot(page, "import-done", full=True)
+    assert violations(page) == []
