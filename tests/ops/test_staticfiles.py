@@ -45,6 +45,13 @@ def test_modules_import_each_other_under_hashed_names(collected, manifest):
     assert seen > 0
 
 
+def test_no_module_is_loaded_dynamically():
+    """The storage would leave its plain name in place. In a comment it is a type."""
+    for path in (REPOSITORY / "frontend" / "static" / "js").rglob("*.js"):
+        code = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        assert not re.search(r"\bimport\(", re.sub(r"//.*", "", code)), path
+
+
 def test_every_file_of_ours_is_in_the_manifest(manifest):
     static = REPOSITORY / "frontend" / "static"
     ours = {
