@@ -9,12 +9,15 @@ from django.forms import Form
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_http_methods
 
 from frontend.forms.accounts import NewPasswordForm
 from redpen.accounts.actions.passwords import set_password
 from redpen.accounts.actions.signing_in import begin_attempt
 
 
+@method_decorator(require_http_methods(["GET", "HEAD", "POST"]), name="dispatch")
 class Forgotten(PasswordResetView):
     """Sends a link, if mail can be sent and the address is known; it never says whether it is."""
 
@@ -40,6 +43,7 @@ class Forgotten(PasswordResetView):
         return self.render_to_response(self.get_context_data(form=form), status=422)
 
 
+@method_decorator(require_http_methods(["GET", "HEAD", "POST"]), name="dispatch")
 class Reset(PasswordResetConfirmView):
     """Where the link leads, from a letter, an admin or the command line."""
 
