@@ -8,7 +8,7 @@ from django.core.management import call_command
 
 from redpen.env import REPOSITORY
 
-IMPORT = re.compile(r'^\s*(?:import|export)\b[^;]*?["\'](\.[^"\']+)["\']', re.MULTILINE)
+IMPORT = re.compile(r"""^(?:import|export)\b[^;(]*?["'](\.[^"']+)["']""", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class HashedStaticFiles(CompressedManifestStaticFilesStorage):
-    """Writes hashed names into CSS and into ES modules' import statements too: `import { a } from "./offsets.js";` works
-    in the source folder as it stands and in production, without a bundler and without an (inline) import map.
+    """Writes hashed names into CSS and into the import statements of ES modules: `import { a } from "./offsets.js";`
+    works in the source folder as it stands and in production, without a bundler and without an (inline) import map.
 
-    Dynamic imports are left out: what looks like one in our modules is a type in a comment, and types may go in circles.
+    Dynamic imports are left out: what looks like one in our modules is a type in a comment, and types may be circular.
     """
 
     support_js_module_import_aggregation = True
