@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +17,7 @@ from django.db.models.functions import Now
 
 from annotation import text as texts
 from annotation.actions.people import Author
+from annotation.actions.tasks import ask_about_unread
 from annotation.errors import BadValue
 from annotation.importers.base import Report, run
 from annotation.importers.registry import format_named
@@ -40,7 +42,14 @@ def lease_end() -> Now:
 
 
 def create_import(
-    *, user: User, project: Project, format: str, filename: str, chunks: Iterable[bytes], dry_run: bool = False
+    *,
+    user: User,
+    project: Project,
+    format: str,
+    filename: str,
+    chunks: Iterable[bytes],
+    dry_run: bool = False,
+    ask: bool = True,
 ) -> ImportJob:
     """Keep the file below DATA_DIR and a row that says it is due. The caller rings the bell."""
     format_named(format)
@@ -53,7 +62,14 @@ def create_import(
         size = write(whole, chunks)
         with transaction.atomic():
             job = ImportJob.objects.create(
-                id=pk, project=project, format=format, filename=name, path=path, dry_run=dry_run, created_by=user
+                id=pk,
+                project=project,
+                format=format,
+                filename=name,
+                path=path,
+                dry_run=dry_run,
+                ask=ask,
+                created_by=user,
             )
             about = {"format": format, "bytes": size, "dry_run": dry_run}
             Author.person(user).audit("import.asked", project=project, subject=job, **about)
@@ -92,6 +108,8 @@ def carry_out(job: ImportJob) -> ImportJob:
         with Keeper(job) as keeper, (settings.DATA_DIR / job.path).open("rb") as stream:
             importer = format_named(job.format)(project=job.project, author=author)
             report = run(importer, stream, dry_run=job.dry_run, progress=keeper.saw)
+            if job.ask and not job.dry_run:
+                report.asked = asdict(ask_about_unread(author=author, project=job.project, since=job.created_at))
     except Lost:
         log.warning("import.lost", extra={"import": str(job.pk)})
     except RedpenError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -27,7 +28,9 @@ from annotation.actions.people import Author
 from annotation.errors import AssignmentClosed, BadValue
 from annotation.models import Assignment, Campaign, Response, Skip, Task
 from annotation.models.campaigns import TaskKind
+from annotation.queries.unread import open_campaign, unread_answers
 from redpen.accounts.errors import TooLarge
+from redpen.accounts.models import Project
 
 __all__ = [
     "Given",
@@ -55,6 +58,14 @@ class Given:
     words: str = ""
     preference: judgements.Compared | None = None
     active_seconds: float = 0.0
+
+
+@dataclass
+class Asked:
+    """How many new tasks of each kind."""
+
+    spans: int = 0
+    pairs: int = 0
 
 
 @transaction.atomic
@@ -173,6 +184,36 @@ def settle(task: Task) -> None:
     if state:
         task.state = state
         task.save(update_fields=["state"])
+
+
+ASKED_AT_ONCE = 1000
+
+
+def ask_about_unread(
+    *, author: Author, project: Project, since: datetime | None = None, campaign: Campaign | None = None
+) -> Asked:
+    """Ask for marks on every answer about which nothing was said, and for one comparison a prompt with two of them.
+
+    In batches, so that a million answers fit; asking again adds nothing. Without an open campaign nothing is asked.
+    """
+    campaign = campaign or open_campaign(project)
+    asked = Asked()
+    if campaign is None:
+        return asked
+    rows = unread_answers(project, since=since).select_related(None).defer("text", "thinking", "steps")
+    first: Response | None = None  # of a prompt, until its second comes, perhaps in the next batch
+    paired = None
+    while batch := list(rows.order_by("prompt_id", "id")[:ASKED_AT_ONCE]):
+        pairs: list[tuple[Response, Response]] = []
+        for one in batch:
+            if first is None or first.prompt_id != one.prompt_id:
+                first = one
+            elif paired != one.prompt_id:
+                pairs.append((first, one))
+                paired = one.prompt_id
+        asked.spans += create_tasks(author=author, campaign=campaign, responses=batch)
+        asked.pairs += create_tasks(author=author, campaign=campaign, pairs=pairs)
+    return asked
 
 
 @transaction.atomic

@@ -18,7 +18,8 @@ from annotation.api.base import ProjectView, Text, read, uuid
 from annotation.errors import BadValue
 from annotation.models import Assignment, Campaign
 from annotation.models.campaigns import TaskKind
-from annotation.queries.assignments import for_page
+from annotation.queries.assignments import for_page, tasks_by_kind
+from annotation.queries.unread import unread_answers
 
 
 class PreferenceInput(serializers.Serializer):
@@ -90,6 +91,21 @@ class NextView(Mine):
         return Response(self.deal(kind, campaign))
 
     needs: ClassVar[dict[str, str]] = {"POST": "label"}
+
+
+class TasksView(ProjectView):
+    needs: ClassVar[dict[str, str]] = {"GET": "records.see_own", "POST": "campaigns.change"}
+
+    @extend_schema(summary="How many pieces of work there are, by kind and state", responses={200: dict})
+    def get(self, request: Request, slug: str) -> Response:
+        return Response({"tasks": tasks_by_kind(self.project), "unread": unread_answers(self.project).count()})
+
+    @extend_schema(
+        summary="Ask people about every answer of which nothing was said", request=None, responses={200: dict}
+    )
+    def post(self, request: Request, slug: str) -> Response:
+        asked = tasks.ask_about_unread(author=self.author, project=self.project)
+        return Response({"spans": asked.spans, "pairs": asked.pairs})
 
 
 class AssignmentView(Mine):

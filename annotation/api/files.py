@@ -27,6 +27,7 @@ class ImportInput(serializers.Serializer):
     file = serializers.FileField()
     format = serializers.ChoiceField(list(FORMATS))
     dry_run = serializers.BooleanField(default=False)
+    ask = serializers.BooleanField(default=True, help_text="ask people about answers of which nothing is said")
 
 
 def shape(job: ImportJob) -> dict[str, Any]:
@@ -64,6 +65,7 @@ class ImportsView(ProjectView):
             filename=file.name,
             chunks=file.chunks(),
             dry_run=given.validated_data["dry_run"],
+            ask=given.validated_data["ask"],
         )
         tasks.ring_for_import(job.pk)
         return Response(shape(job), status=202)

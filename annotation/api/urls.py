@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from annotation.api import assignments, files, judgements, prompts, records, spans
 
 of_project: list[URLPattern | URLResolver] = [
+    path("tasks", assignments.TasksView.as_view(), name="api-tasks"),
     path("assignments/next", assignments.NextView.as_view(), name="api-assignment-next"),
     path("assignments/<uuid:pk>", assignments.AssignmentView.as_view(), name="api-assignment"),
     path("assignments/<uuid:pk>/heartbeat", assignments.HeartbeatView.as_view(), name="api-assignment-heartbeat"),

@@ -34,6 +34,7 @@ class Report:
     refused: int = 0
     refusals: list[dict[str, Any]] = field(default_factory=list)
     dry_run: bool = False
+    asked: dict[str, int] = field(default_factory=dict)  # new work for people, by kind
 
     def refuse(self, item: Item, problems: list[tuple[str, str, str]]) -> None:
         """One line for each problem of an item: (where in it, code, words)."""
@@ -58,6 +59,7 @@ class Report:
             "refused": self.refused,
             "refusals": self.refusals,
             "dry_run": self.dry_run,
+            "asked": self.asked,
         }
 
 

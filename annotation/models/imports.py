@@ -20,6 +20,7 @@ class ImportJob(ProjectRow):
     filename = models.CharField(max_length=200)
     path = models.CharField(max_length=300, help_text="below DATA_DIR")
     dry_run = models.BooleanField(default=False)
+    ask = models.BooleanField(default=True, help_text="ask people about answers of which nothing is said in the file")
     state = models.CharField(max_length=8, choices=State.choices, default=State.QUEUED)
     report = models.JSONField(default=dict, help_text="taken, repeated, skipped and why, by line")
     error = models.TextField(blank=True)

@@ -14,6 +14,12 @@ class ImportForm(forms.Form):
         widget=forms.RadioSelect,
         initial=next(iter(FORMATS)),
     )
+    ask = forms.BooleanField(
+        required=False,
+        initial=True,
+        label="Ask people about answers of which nothing is said",
+        help_text="They come up on the pages Label and Compare.",
+    )
     dry_run = forms.BooleanField(
         required=False,
         label="Only try it",

@@ -7,6 +7,7 @@ from frontend.views import data, data_imports
 urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/data/", data.listing, name="data"),
     path("p/<slug:slug>/data/<uuid:lineage>/", data.record, name="record"),
+    path("p/<slug:slug>/ask/", data.ask, name="ask"),
     path("p/<slug:slug>/answers/<uuid:pk>/", data.answer, name="answer"),
     path("p/<slug:slug>/export/", data.export, name="export"),
     path("p/<slug:slug>/import/", data_imports.page, name="import"),

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
 
+from annotation.actions import tasks
+from annotation.actions.people import Author
 from annotation.api.files import stream
 from annotation.api.records import CHOICES, wanted_from
 from annotation.models import Response
 from annotation.queries import records
 from annotation.queries import spans as marks
+from annotation.queries.unread import open_campaign, unread_answers
 from frontend.queries import data
 from redpen.accounts.errors import NotFound
 from redpen.accounts.models import User
@@ -41,6 +45,7 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
         "wanted": wanted,
         "filtered": any(request.GET.get(name) for name in FILTERS),
         "everybody": everybody,
+        "unread": unread_answers(project).count() if may(request.role, "campaigns.change") else 0,
         "kinds": records.KINDS.values(),
         "choices": CHOICES,
         "labels": data.labels_of(project),
@@ -51,6 +56,18 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
         "next_url": here(request, following) if following else None,
     }
     return render(request, "data/list.html", context)
+
+
+@require_POST
+def ask(request: HttpRequest, slug: str) -> HttpResponse:
+    """People are asked about every answer of which nothing was said."""
+    project = open_project(request, slug, "campaigns.change")
+    asked = tasks.ask_about_unread(author=Author.person(request.user), project=project)
+    if open_campaign(project) is None:
+        messages.warning(request, "No campaign is open, so nobody was asked.")
+    else:
+        messages.success(request, f"{asked.spans} answers and {asked.pairs} pairs were added to the work.")
+    return redirect("data", slug)
 
 
 @require_safe

@@ -14,7 +14,7 @@ from annotation.models import ImportJob
 from frontend.forms.data import ImportForm
 from redpen.accounts.errors import NotFound, RedpenError
 from redpen.accounts.models import Project
-from redpen.accounts.rules import open_project
+from redpen.accounts.rules import may, open_project
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -31,6 +31,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
                 filename=file.name,
                 chunks=file.chunks(),
                 dry_run=form.cleaned_data["dry_run"],
+                ask=form.cleaned_data["ask"],
             )
         except RedpenError as error:
             form.add_error("file", error.message)
@@ -48,7 +49,9 @@ def job(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
     project = open_project(request, slug, "records.import")
     fragment = request.htmx and not request.htmx.boosted and not request.htmx.history_restore_request
     template = "data/_job.html" if fragment else "data/import_job.html"
-    response = render(request, template, {"project": project, **told(find(project, pk))})
+    response = render(
+        request, template, {"project": project, "may_label": may(request.role, "label"), **told(find(project, pk))}
+    )
     response["Vary"] = "HX-Request"
     return response
 

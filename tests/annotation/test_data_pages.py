@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from annotation.actions import judgements, spans
 from annotation.actions.people import Author
-from annotation.models import ImportJob, Label
+from annotation.models import ImportJob, Label, Task
 from annotation.tasks import import_file, sweep
 
 
@@ -176,3 +176,26 @@ def test_an_import_whose_worker_died_is_taken_up_again_and_the_third_death_ends_
 def test_only_those_who_may_import_see_the_page(desk):
     for person, status in [(desk.cast.ada, 200), (desk.cast.dev, 200), (desk.cast.ben, 403), (desk.cast.zoe, 404)]:
         assert page(desk, person, "import/").status_code == status
+
+
+def test_answers_of_which_nothing_is_said_come_to_the_annotators(desk):
+    """A first project: import, and there is something to label and to compare."""
+    twice = LINES + b'{"type": "response", "key": "r2", "prompt": "p", "text": "Why not?"}'
+    upload(desk, twice, ask="on")
+    job = ImportJob.objects.get()
+    import_file(str(job.pk))
+    job.refresh_from_db()
+    assert job.report["asked"] == {"spans": 2, "pairs": 1}
+    url = f"/p/{desk.cast.project.slug}/import/{job.pk}/"
+    assert b"asked about 2 answers and 1 pair." in desk.cast.client(desk.cast.dev).get(url).content
+
+
+def test_an_admin_sends_what_waits_for_nobody_to_the_annotators(desk):
+    listing = page(desk, desk.cast.ada).content.decode()
+    assert "2 answers here wait for nobody" in listing
+    assert "wait for nobody" not in page(desk, desk.cast.mia).content.decode()
+    url = f"/p/{desk.cast.project.slug}/ask/"
+    answer = desk.cast.client(desk.cast.ada).post(url, follow=True)
+    assert b"2 answers and 1 pairs were added to the work." in answer.content
+    assert b"wait for nobody" not in answer.content
+    assert set(Task.objects.values_list("kind", "state")) == {("spans", "open"), ("pair", "open")}
