@@ -69,11 +69,12 @@ chromium: ## Make sure that a Chromium is there for the browser tests.
 
 ## --- measure it: each ends with one JSON object on its last line
 
-BENCHES := train ingest ui spans raft
+BENCHES := train ingest ui pages spans raft
 .PHONY: $(BENCHES:%=bench-%)
 bench-train: ## Training speed and memory of the engine.
 bench-ingest: ## Records taken in per second.
-bench-ui: ## Times and sizes of the pages.
+bench-ui: ## How fast the label page answers a key, in a real Chromium.
+bench-pages: ## Times and sizes of the pages.
 bench-spans: ## The span reward model against honest baselines, on real and on made feedback.
 bench-raft: ## True quality of answers before and after raft in the demo world.
 $(BENCHES:%=bench-%): bench-%: $(VENV)/dev
