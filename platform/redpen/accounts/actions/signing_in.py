@@ -35,6 +35,7 @@ class TooManyAttempts(TooMany):
 def begin_attempt(*, email: str, address: str) -> SignInAttempt:
     """Write an attempt down; raises TooManyAttempts when there were too many within 15 minutes."""
     who = salted_hmac("redpen.sign-in", email.strip().lower()).hexdigest()
+    address = address[:45]
     attempt = SignInAttempt.objects.create(who=who, address=address)
     recent = SignInAttempt.objects.filter(Q(who=who) | Q(address=address), at__gt=timezone.now() - WINDOW)
     counts = recent.aggregate(
