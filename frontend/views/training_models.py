@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from uuid import UUID
 
 from django.contrib import messages
@@ -47,6 +48,7 @@ def model(request: HttpRequest, slug: str, model_id: UUID) -> HttpResponse:
         "answers": queries.answers_to_score(project) if scores else [],
         "written": [] if scores else queries.answers_written(found),
         "score_url": reverse("api-model-score", args=[slug, found.pk]),
+        "label_names": json.dumps(queries.label_names(project), ensure_ascii=False),
         "heats": range(21),
     }
     return render(request, "training/model.html", context)

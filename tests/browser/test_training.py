@@ -175,7 +175,7 @@ def test_the_heat_map_draws_what_the_model_says_on_the_words(browser, committed,
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     expect(page.locator("#heat-readout")).to_contain_text("“years,”: bad 0.100")
-    page.get_by_label("label fact").check()
+    page.get_by_label("Invented fact").check()
     expect(words.locator(".heat-9")).to_have_count(4)
     assert violations(settled(page)) == []
     page.get_by_text("As a table").click()

@@ -31,7 +31,7 @@ print("run", run.number)
 def redpen():
     settings = {
         "DJANGO_SETTINGS_MODULE": "tests.faults.up_settings",
-        "LEASE_SECONDS": "8",
+        "LEASE_SECONDS": "20",
         "BEAT_SECONDS": "2",
         "STAND_IN": "steps=160 pause=0.1 responses=2",
     }

@@ -201,7 +201,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(cast):
         tracemalloc.stop()
         return most
 
-    fill(1000)
+    fill(500)
     small = peak()
-    fill(3000)
+    fill(1500)
     assert peak() < 1.5 * small

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from annotation.models import Response
+from annotation.models import Label, Response
 from redpen.accounts.models import Project
 from training.models import BaseModel, ModelVersion, Run
 from training.models.registry import ArtifactKind
@@ -51,6 +51,11 @@ def lineage(model: ModelVersion) -> list[dict[str, Any]]:
         steps.append({"model": one, "run": run, "snapshot": run.snapshot if run else None, "inputs": inputs})
         waiting += inputs
     return steps
+
+
+def label_names(project: Project) -> dict[str, str]:
+    """What people call the labels that a model knows by key."""
+    return dict(Label.objects.filter(project=project).order_by("-id").values_list("key", "name"))
 
 
 def can_score(model: ModelVersion) -> bool:

@@ -5,6 +5,10 @@ const SECONDS = 150; // the first time, the model server has to start and to loa
 const root = document.getElementById("heat-map");
 /** @param {string} name @returns {any} */
 const part = (name) => document.getElementById(`heat-${name}`);
+/** @type {Record<string, string>} names of labels by key */
+const names = JSON.parse(root.dataset.labels || "{}");
+/** @param {string} name of a kind, as heat.js calls it */
+const called = (name) => (name.startsWith("label ") ? (names[name.slice(6)] ?? name.slice(6)) : name);
 const button = root.querySelector("button[type=submit]");
 /** @type {import("./heat.js").Piece[]} */
 let shown = [];
@@ -73,7 +77,7 @@ function draw({ text, tokens, reward }) {
         kind = name;
         paint();
       });
-      label.append(radio, ` ${name}`);
+      label.append(radio, ` ${called(name)}`);
       return label;
     }),
   );
@@ -88,7 +92,7 @@ function draw({ text, tokens, reward }) {
     }),
   );
   part("words").tabIndex = 0;
-  part("head").replaceChildren(...["Words", ...choices].map((name) => Object.assign(document.createElement("th"), { scope: "col", textContent: name, className: name === "Words" ? "" : "number" })));
+  part("head").replaceChildren(...["Words", ...choices].map((name) => Object.assign(document.createElement("th"), { scope: "col", textContent: called(name), className: name === "Words" ? "" : "number" })));
   part("rows").replaceChildren(
     ...shown.filter(({ token }) => token).map(({ text: words, token }) => {
       const row = document.createElement("tr");
@@ -105,7 +109,7 @@ function paint() {
   for (const span of part("words").querySelectorAll("span[data-piece]")) {
     const share = value(shown[Number(span.dataset.piece)].token, kind);
     span.className = `heat heat-${heat(share)}${share >= 0.5 ? " over-half" : ""}`;
-    span.title = `${kind} ${share.toFixed(3)}`;
+    span.title = `${called(kind)} ${share.toFixed(3)}`;
   }
   point(current);
 }
@@ -117,7 +121,7 @@ function point(index) {
   if (index < 0) return;
   const { text, token } = shown[index];
   part("words").querySelector(`[data-piece="${index}"]`)?.classList.add("current");
-  part("readout").textContent = `“${text.trim()}”: ${kind} ${value(token, kind).toFixed(3)} (good ${token.good.toFixed(3)}, bad ${token.bad.toFixed(3)})`;
+  part("readout").textContent = `“${text.trim()}”: ${called(kind)} ${value(token, kind).toFixed(3)} (good ${token.good.toFixed(3)}, bad ${token.bad.toFixed(3)})`;
 }
 
 part("words").addEventListener("pointerover", (event) => {
