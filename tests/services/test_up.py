@@ -64,6 +64,36 @@ def test_the_model_server_is_started_by_its_first_caller(redpen):
         assert caller.recv(12) == b"HTTP/1.1 200"
 
 
+@pytest.mark.slow
+def test_servers_named_by_url_are_used_and_none_is_embedded(redpen):
+    from redpen.services import addresses
+
+    urls = {
+        "DATABASE_URL": addresses.embedded_database_url(redpen.data_dir),
+        "REDIS_URL": addresses.embedded_redis_url(redpen.data_dir),
+    }
+    with running(**urls) as other:
+        other.start_and_wait()
+        assert other.child("postgres") is None
+        assert other.child("redis") is None
+        assert not (other.data_dir / "postgres").exists()
+        assert "Postgres (DATABASE_URL)" in other.output()
+        assert other.ready()
+        assert other.stop() == 0
+    assert redpen.ready()
+
+
+@pytest.mark.slow
+def test_a_database_that_cannot_be_reached_is_said_in_words():
+    with running(DATABASE_URL="postgresql://u:hunter2@127.0.0.1:1/redpen", REDIS_URL="redis://127.0.0.1:1/0") as one:
+        one.start()
+        assert one.process.wait(90) == 1
+        assert "DATABASE_URL cannot be reached" in one.output()
+        assert "hunter2" not in one.output()
+        assert "Traceback" not in one.output()
+        assert one.left() == []
+
+
 def test_the_second_start_takes_seconds_and_keeps_all(redpen):
     """Last in this file: it stops and starts the one that the others use."""
     kept = "from redpen.accounts.models import Project; Project.objects.get_or_create(name='Kept', slug='kept')"
