@@ -5,6 +5,7 @@ from playwright.sync_api import expect
 
 from annotation.models import Assignment, Critique, Report, Skip
 from tests.browser.desks import LAMP, drag, live_marks, make_tasks, open_label, press, saved, select, selected
+from tests.browser.harness import NARROW
 
 HALVES = """([from, to]) => {
   const node = document.querySelector("#answer").firstChild;
@@ -254,3 +255,47 @@ def test_an_empty_desk_says_what_to_do_next(browser, desk):
     expect(page.locator("#nothing")).to_be_visible()
     expect(page.get_by_role("link", name="Compare two answers")).to_be_visible()
     expect(page.locator(".bar")).to_be_hidden()
+
+
+def test_in_arabic_the_left_arrow_goes_on(browser, transactional_db):
+    text = "يضيء المصباح ثلاثة ألوان.\nThe lamp 👩‍👩‍👧‍👦 shines."
+    page = open_label(browser, make_tasks(text))
+    press(page, "Control+Home", "ArrowLeft", "Shift+ArrowLeft", "Shift+ArrowLeft", "2", "Enter")
+    press(page, "ArrowDown", "ArrowRight", "Shift+ArrowRight", "1", "Enter")
+    saved(page)
+    assert [mark.quote for mark in live_marks()] == ["المصباح ثلاثة", "lamp"]
+
+
+def test_on_a_narrow_screen_a_tap_opens_the_note_above_the_bar(browser, desk):
+    page = open_label(browser, desk, viewport=NARROW, has_touch=True)
+    select(page, 2)
+    page.get_by_role("button", name="Made up").tap()
+    page.keyboard.type("no")
+    press(page, "Enter", "Escape")
+    expect(page.locator(".note.active")).to_have_count(0)
+    page.locator("#answer mark").tap()
+    note = page.locator(".note.active")
+    expect(note).to_be_in_viewport()
+    bar = page.locator(".bar").bounding_box()
+    assert note.bounding_box()["y"] + note.bounding_box()["height"] <= bar["y"]
+    saved(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_praise_needs_words(browser, desk):
+    page = open_label(browser, desk)
+    press(page, "Control+Home", "7")
+    expect(page.locator("#toasts")).to_contain_text("Select the words")
+    assert page.locator("#answer mark").count() == 0
+
+
+def test_a_long_answer_is_drawn_in_parts_and_stays_right(browser, transactional_db):
+    text = "\n\n".join(
+        "The keeper climbs the stairs every evening, and 👩‍👩‍👧‍👦 lights the lamp. " * 9 for _ in range(38)
+    )
+    page = open_label(browser, make_tasks(text))
+    for place in range(10):
+        press(page, "Control+Home", *["ArrowDown"] * place * 3, "Shift+ArrowDown", "1", "Enter")
+    expect(page.locator("#answer mark")).to_have_count(10)
+    saved(page)
+    assert [mark.quote for mark in live_marks()] == [text[mark.start : mark.end] for mark in live_marks()]

@@ -8,6 +8,13 @@ import { Status } from "./status.js";
 import { UndoStack } from "./undo.js";
 import { Work } from "./work.js";
 
+/** @type {Record<string, string>} */
+const NOTHING = {
+  done: "Nothing is left for you here.",
+  held: "All that is left is on somebody’s desk.",
+  closed: "There is nothing to do here yet.",
+};
+
 /**
  * @template {Element} [T=HTMLElement]
  * @param {string} id
@@ -19,6 +26,7 @@ export class Desk {
   /** @param {"spans" | "pair"} kind */
   constructor(kind) {
     this.root = byId("desk");
+    this.bar = /** @type {HTMLElement} */ (this.root.querySelector(".bar"));
     const { api, owner } = /** @type {{ api: string, owner: string }} */ (/** @type {unknown} */ (this.root.dataset));
     this.api = new Api(api);
     this.outbox = new Outbox({ api: this.api, owner });
@@ -58,8 +66,14 @@ export class Desk {
     this.status.say(text);
   }
 
+  /** Where the bar at the bottom begins: what lies below it cannot be read. */
+  get floor() {
+    return this.bar.getBoundingClientRect().top;
+  }
+
   #listen() {
     const { work, outbox } = this;
+    new ResizeObserver(() => this.root.style.setProperty("--bar", `${this.bar.offsetHeight}px`)).observe(this.bar);
     work.addEventListener("show", () => this.#show());
     work.addEventListener("left", () => (byId("left").textContent = work.left === null ? "" : left(work.left)));
     work.addEventListener("leave", () => this.#leaving(true));
@@ -120,9 +134,10 @@ export class Desk {
   #nothing({ message, why }) {
     this.#leaving(false);
     byId("item").hidden = true;
+    byId("left").textContent = "";
     const nothing = byId("nothing");
     nothing.hidden = false;
-    this.#words(nothing, why === "held" ? "All that is left is on somebody's desk." : "Nothing is left for you here.", message);
+    this.#words(nothing, NOTHING[why] ?? NOTHING.done, message);
     nothing.querySelector("h2")?.focus();
     this.say(message);
   }
@@ -155,7 +170,7 @@ export class Desk {
     const fresh = await this.api.call("GET", `assignments/${current.id}`).catch(() => null);
     if (!fresh || this.work.current !== current || this.outbox.waiting(current.id).length) return;
     if (fresh.state === "submitted" || fresh.state === "skipped") await this.deal();
-    else this.work.show({ ...fresh, draft: { ...fresh.draft, scroll } });
+    else this.work.show({ ...fresh, draft: { ...fresh.draft, scroll: scrollY } });
   }
 
   /**

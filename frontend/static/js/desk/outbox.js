@@ -60,6 +60,17 @@ export class Outbox extends EventTarget {
     return true;
   }
 
+  /**
+   * Let go of what later writes make needless, where it was never sent.
+   * @param {string} assignment
+   * @param {Write["type"]} type
+   */
+  drop(assignment, type) {
+    const box = this.boxes.of(assignment);
+    box.waiting = box.waiting.filter((write) => write.type !== type || write.tries > 0);
+    this.boxes.keep(assignment);
+  }
+
   /** @param {string} assignment */
   waiting(assignment) {
     return this.boxes.of(assignment).waiting;

@@ -114,7 +114,7 @@ export class Work extends EventTarget {
   #delivered({ write, assignment, answer }) {
     if (write.type !== "submit" && write.type !== "skip") return;
     const takenBack = this.outbox.waiting(assignment).some((other) => other.type === "reopen");
-    if (takenBack || (this.current && this.current.id !== assignment)) return;
+    if (takenBack || this.current?.id !== assignment) return;
     if (answer.extra) this.dispatchEvent(new Event("extra"));
     if (answer.next) this.#take(answer.next);
     else this.next().catch(() => this.dispatchEvent(new Event("stuck")));

@@ -1,8 +1,6 @@
 // The marks of the answer on the desk: what they are, and each gesture on them as a write and as something to undo.
 //
 // Events: "change" when any mark came, went or changed.
-import { newKey } from "../desk/api.js";
-
 /**
  * @typedef {object} Mark
  * @property {string} id the page's own; the lineage for marks that came from the server
@@ -62,19 +60,14 @@ export class Marks extends EventTarget {
     this.#tell();
   }
 
-  /**
-   * @param {Omit<Mark, "id">} fields
-   * @returns {Mark}
-   */
-  create(fields) {
-    const mark = { id: newKey(), ...fields };
+  /** @param {Mark} mark with an id of its own */
+  create(mark) {
     this.#appear(mark, "create");
     this.undo.push({
       words: mark.quote ? `the mark on “${short(mark.quote)}”` : "the mark of something missing",
       undo: () => this.#vanish(mark.id),
       redo: () => this.#appear(this.gone.get(mark.id) ?? mark, "restore"),
     });
-    return mark;
   }
 
   /**

@@ -86,11 +86,13 @@ export class Notes {
    */
   write(id, name = "critique") {
     const note = this.notes.get(id);
-    if (name === "replacement") note?.querySelector("[data-replacement]")?.removeAttribute("hidden");
+    if (name === "replacement") {
+      note?.querySelector("[data-replacement]")?.removeAttribute("hidden");
+      this.layout(this.active);
+    }
     const field = /** @type {HTMLTextAreaElement | null} */ (note?.querySelector(`[name=${name}]`) ?? null);
     field?.focus();
     field?.setSelectionRange(field.value.length, field.value.length);
-    this.layout(this.active);
   }
 
   /** Save what is being written, at once. */

@@ -1,5 +1,6 @@
 // The label page: puts the modules together, and says which key does what.
 import { toast } from "../shell/toasts.js";
+import { newKey } from "../desk/api.js";
 import { Desk, byId } from "../desk/desk.js";
 import { answerCommands, caretCommands } from "./commands.js";
 import { Marks, short } from "./marks.js";
@@ -18,7 +19,7 @@ class LabelPage {
     this.answer = byId("answer");
     this.marks = new Marks({ outbox, undo });
     this.painter = new Painter(this.answer);
-    this.selection = new Selection({ root: this.answer, painter: this.painter, caret: byId("caret") });
+    this.selection = new Selection({ root: this.answer, painter: this.painter, caret: byId("caret"), floor: () => this.#floor() });
     this.notes = new Notes({
       root: byId("notes"),
       template: byId("note-template"),
@@ -33,6 +34,8 @@ class LabelPage {
     this.active = null;
     /** @type {any[]} */
     this.labels = [];
+    /** @type {Map<string, any>} what answers looked like when they were submitted from this page */
+    this.left = new Map();
     this.desk.flush = () => this.flush();
     this.desk.settle = () => this.backToAnswer();
     this.marks.addEventListener("change", () => this.paint());
@@ -51,13 +54,22 @@ class LabelPage {
     this.active = null;
     this.painter.read(current.response.text);
     this.palette.show(current.labels);
-    this.whole.open(current);
+    const left = this.left.get(current.id) ?? current.draft;
+    this.whole.open({ ...current, draft: left });
     this.marks.open(current);
     this.keys.use([...answerCommands(this), ...caretCommands(this), ...this.desk.commonCommands()]);
-    const caret = Math.min(current.draft?.caret ?? 0, this.painter.reading.length);
+    const caret = Math.min(left?.caret ?? 0, this.painter.reading.length);
     this.answer.focus({ preventScroll: true });
     this.selection.set(caret, caret, { quietly: true, scroll: false });
+    if (left?.scroll) scrollTo(0, left.scroll);
     this.desk.say(`The next answer. ${this.marks.list.length ? `${this.marks.list.length} marks.` : ""}`);
+  }
+
+  /** The bar, or the note that lies above it on a narrow screen. */
+  #floor() {
+    const note = this.active && document.querySelector(".note.active");
+    const fixed = note && getComputedStyle(note).position === "fixed";
+    return fixed ? note.getBoundingClientRect().top : this.desk.floor;
   }
 
   /** Underlines, notes, caret: at most one frame after the key. */
@@ -124,10 +136,11 @@ class LabelPage {
       return;
     }
     const quote = this.selection.quote;
-    const mark = this.marks.create({ start, end, quote, sentiment, severity: 2, label, critique: "", replacement: null });
-    this.selection.set(end, end, { quietly: true, scroll: false });
-    this.activate(mark.id);
-    this.notes.write(mark.id);
+    const id = newKey();
+    this.active = id;
+    this.selection.park(end);
+    this.marks.create({ id, start, end, quote, sentiment, severity: 2, label, critique: "", replacement: null });
+    this.notes.write(id);
     this.desk.say(quote ? `Marked as ${name}: ${short(quote)}. Type why, or press Enter.` : `Marked here that something is missing: ${name}. Type what, or press Enter.`);
     this.saveDraft();
   }
@@ -161,15 +174,25 @@ class LabelPage {
   submit() {
     const { work } = this.desk;
     if (!work.current || work.leaving) return;
-    this.flush();
+    this.notes.flush();
+    this.whole.flush();
     const [refused] = this.marks.refused;
     if (refused) {
       toast("One mark could not be saved: its note says why. Delete it, or mark the words again.", "bad");
       this.activate(refused.id);
       return;
     }
-    work.submit({ verdict: this.whole.verdict, words: this.whole.words });
+    const { verdict, words } = this.whole;
+    this.dropDraft(); // the submit says all that it says; what else there is to come back to stays in this page
+    this.left.set(work.current.id, { verdict, words, caret: this.selection.focus, scroll: Math.round(scrollY) });
+    work.submit({ verdict, words });
     this.desk.say("Submitted");
+  }
+
+  dropDraft() {
+    clearTimeout(this.drafting);
+    this.drafting = undefined;
+    this.desk.outbox.drop(this.desk.work.current.id, "draft");
   }
 
   flush() {

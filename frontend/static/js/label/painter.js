@@ -18,38 +18,63 @@ export class Painter {
     this.pieces = [];
     /** @type {WeakMap<Node, Piece>} */
     this.known = new WeakMap();
+    /** @type {{ look: string, top: Node, piece: Piece | null }[]} what is drawn now, one entry a child of the root */
+    this.drawn = [];
   }
 
   /** @param {string} text */
   read(text) {
     this.reading = new Reading(text);
+    this.drawn = [];
+    this.root.replaceChildren();
     this.paint([], null);
   }
 
   /**
+   * Draw what has changed: the pieces before and behind it stay the nodes that they are, so that a key costs the same
+   * in a long answer as in a short one.
    * @param {Mark[]} marks
    * @param {string | null} active
    */
   paint(marks, active) {
     const byId = new Map(marks.map((mark) => [mark.id, mark]));
     const lane = lanes(marks.filter((mark) => mark.end > mark.start));
-    const fragment = document.createDocumentFragment();
-    this.pieces = [];
-    for (const piece of pieces(this.reading.length, marks)) {
-      /** @type {Node} */
-      let parent = fragment;
-      for (const id of piece.marks) {
+    const wanted = pieces(this.reading.length, marks).map((piece) => {
+      const around = piece.marks.map((id) => {
         const mark = /** @type {Mark} */ (byId.get(id));
-        parent = parent.appendChild(element(mark, lane.get(id) ?? 0, piece, id === active));
-      }
-      if (piece.end === piece.start) continue;
-      const node = document.createTextNode(this.reading.points.slice(piece.start, piece.end));
-      const known = { node, start: piece.start, end: piece.end };
-      this.pieces.push(known);
-      this.known.set(node, known);
-      parent.appendChild(node);
+        return { id, look: look(mark, lane.get(id) ?? 0, piece, id === active) };
+      });
+      return { ...piece, around, look: `${piece.start} ${piece.end} ${around.map(({ id, look }) => id + look).join(" ")}` };
+    });
+    const { drawn } = this;
+    let front = 0;
+    while (front < wanted.length && front < drawn.length && wanted[front].look === drawn[front].look) front += 1;
+    let back = 0;
+    const most = Math.min(wanted.length, drawn.length) - front;
+    while (back < most && wanted.at(-1 - back)?.look === drawn.at(-1 - back)?.look) back += 1;
+    const behind = drawn[drawn.length - back]?.top ?? null;
+    for (const { top } of drawn.slice(front, drawn.length - back)) this.root.removeChild(top);
+    const fresh = wanted.slice(front, wanted.length - back).map((piece) => this.#draw(piece));
+    for (const { top } of fresh) this.root.insertBefore(top, behind);
+    this.drawn = [...drawn.slice(0, front), ...fresh, ...drawn.slice(drawn.length - back)];
+    this.pieces = this.drawn.flatMap(({ piece }) => piece ?? []);
+  }
+
+  /** @param {{ start: number, end: number, look: string, around: { id: string, look: string }[] }} wanted */
+  #draw({ start, end, look: drawnLook, around }) {
+    const inner = end > start ? document.createTextNode(this.reading.points.slice(start, end)) : null;
+    const piece = inner && { node: inner, start, end };
+    if (inner && piece) this.known.set(inner, piece);
+    /** @type {Node | null} */
+    let top = inner;
+    for (const { id, look } of around.toReversed()) {
+      const node = document.createElement("mark");
+      node.className = look;
+      node.dataset.mark = id;
+      if (top) node.append(top);
+      top = node;
     }
-    this.root.replaceChildren(fragment);
+    return { look: drawnLook, top: /** @type {Node} */ (top ?? document.createTextNode("")), piece };
   }
 
   /**
@@ -111,18 +136,14 @@ export class Painter {
 }
 
 /**
+ * The classes of a mark in one of its pieces.
  * @param {Mark} mark
  * @param {number} lane
  * @param {{ start: number, end: number }} piece
  * @param {boolean} active
  */
-function element(mark, lane, piece, active) {
-  const node = document.createElement("mark");
+function look(mark, lane, piece, active) {
   const sentiment = { "-1": "bad", 0: "neutral", 1: "good" }[mark.sentiment];
-  node.className = `mark ${sentiment} severity-${mark.severity} lane-${Math.min(lane, LANES - 1)}`;
-  node.dataset.mark = mark.id;
-  if (mark.start === mark.end) node.classList.add("missing");
-  else if (piece.end === mark.end) node.classList.add("ends");
-  if (active) node.classList.add("active");
-  return node;
+  const edge = mark.start === mark.end ? " missing" : piece.end === mark.end ? " ends" : "";
+  return `mark ${sentiment} severity-${mark.severity} lane-${Math.min(lane, LANES - 1)}${edge}${active ? " active" : ""}`;
 }

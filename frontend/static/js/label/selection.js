@@ -4,13 +4,15 @@
 
 export class Selection extends EventTarget {
   /**
-   * @param {{ root: HTMLElement, painter: import("./painter.js").Painter, caret: HTMLElement }} options
+   * @param {{ root: HTMLElement, painter: import("./painter.js").Painter, caret: HTMLElement, floor: () => number }} options
+   *   floor: below it nothing can be read
    */
-  constructor({ root, painter, caret }) {
+  constructor({ root, painter, caret, floor }) {
     super();
     this.root = root;
     this.painter = painter;
     this.caret = caret;
+    this.floor = floor;
     this.anchor = 0;
     this.focus = 0;
     this.dragging = false;
@@ -54,6 +56,14 @@ export class Selection extends EventTarget {
     this.draw();
     if (scroll) this.reveal();
     if (!quietly) this.dispatchEvent(new Event("change"));
+  }
+
+  /**
+   * Where the caret will be when the answer has the focus again.
+   * @param {number} at
+   */
+  park(at) {
+    this.anchor = this.focus = at;
   }
 
   /** The same words again, after the answer was painted anew. */
@@ -126,8 +136,8 @@ export class Selection extends EventTarget {
   /** Scroll only where the caret cannot be seen. */
   reveal() {
     const { rect } = this.#focusRect();
-    const margin = 96; // the bar of keys below, the head above
-    if (rect.bottom > innerHeight - margin) scrollBy(0, rect.bottom - innerHeight + margin + 60);
-    else if (rect.top < margin / 2) scrollBy(0, rect.top - margin);
+    const floor = this.floor() - rect.height;
+    if (rect.bottom > floor) scrollBy(0, rect.bottom - floor + rect.height);
+    else if (rect.top < rect.height) scrollBy(0, rect.top - 3 * rect.height);
   }
 }

@@ -38,7 +38,7 @@ class PairPage {
     const [left, right] = differingWords(current.left.text, current.right.text);
     write(byId("left-text"), left);
     write(byId("right-text"), right);
-    this.#put({ choice: "", strength: 2, reason: "", ...current.preference, ...current.draft?.judgement });
+    this.#put({ choice: "", strength: 2, reason: "", ...(current.preference ?? current.draft?.judgement) });
     this.before = this.value;
     this.desk.keys.use([...this.#commands(), ...this.desk.commonCommands()]);
     this.desk.settle();
@@ -116,12 +116,15 @@ class PairPage {
   #submit() {
     const { work } = this.desk;
     if (!work.current || work.leaving) return;
-    this.flush();
+    this.#gesture("the reason");
     const preference = this.value;
     if (!preference.choice) {
       toast("Choose first: A, B, T for a tie, N for neither.", "warn");
       return;
     }
+    clearTimeout(this.drafting);
+    this.drafting = undefined;
+    this.desk.outbox.drop(work.current.id, "draft");
     work.submit({ preference });
     this.desk.say("Submitted");
   }
