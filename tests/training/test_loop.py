@@ -7,9 +7,11 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from django.conf import settings
 
@@ -17,8 +19,10 @@ from annotation.actions.tasks import deal_next
 from annotation.models import Response, Task
 from redpen.accounts.demo import DEMO_LOGINS
 from redpen.accounts.models import Project, User
+from tests.running import wait_for
+from tests.training.test_worker import due_now, left_behind
 from training.actions.base_models import ensure_packaged
-from training.actions.runs import Launch, launch_run
+from training.actions.runs import Launch, cancel_run, launch_run
 from training.demo import fill_demo
 from training.models import Run
 from training.runs import worker
@@ -91,3 +95,45 @@ def test_marks_become_a_reward_model_that_becomes_a_policy_whose_answers_wait_to
     ben = User.objects.get(email=next(login.email for login in DEMO_LOGINS if login.role == "annotator"))
     dealt = deal_next(user=ben, project=demo, kind="spans")
     assert dealt.assignment.task.response in answers
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_real_child_that_is_killed_or_cancelled_leaves_nothing(demo):
+    """Behind accelerate: the process that trains is a child of the one that the worker started."""
+    ada = User.objects.get(email=DEMO_LOGINS[0].email)
+    wish = Launch(recipe="span_reward_model", base_model="tiny", config={"epochs": 50, "passage_tokens": 0})
+    run, _ = launch_run(project=demo, author=ada, launch=wish)
+
+    def trainer():
+        return [
+            process
+            for process in map(psutil.Process, left_behind(run))
+            if "training.launch" in process.cmdline() and not any("accelerate" in part for part in process.cmdline())
+        ]
+
+    def attempt(then):
+        due_now()
+        thread = threading.Thread(target=worker.work_once, args=("test",))
+        thread.start()
+        attempt_now = Run.objects.get(pk=run.pk).attempt
+        wait_for(lambda: run.events.filter(type="metrics", attempt__gt=attempt_now).exists(), 200)
+        then()
+        thread.join(60)
+        assert not thread.is_alive()
+        assert left_behind(run) == []
+        run.refresh_from_db()
+
+    attempt(lambda: trainer()[0].kill())
+    assert run.state == "queued"
+    attempt(lambda: min(map(psutil.Process, left_behind(run)), key=lambda one: one.create_time()).kill())
+    assert run.state == "queued"
+    attempt(lambda: trainer()[0].kill())
+    assert run.state == "failed"
+    assert "was killed (signal 9)" in run.failure["message"]
+
+    run, _ = launch_run(project=demo, author=ada, launch=wish)
+    attempt(lambda: cancel_run(run=run, author=ada))
+    assert run.state == "cancelled"
+    log = (settings.DATA_DIR / "runs" / str(run.pk) / "attempt-1" / "events.jsonl").read_text().splitlines()
+    assert json.loads(log[-1])["type"] == "cancelled"  # it stopped by itself, between two steps

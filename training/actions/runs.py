@@ -19,6 +19,7 @@ from redpen.accounts.models import Project, User
 from training.actions.snapshots import freeze_query
 from training.models import BaseModel, ModelVersion, Run, RunInput, Snapshot
 from training.models.runs import ENDED, RunState
+from training.queries.models import base_models
 from training.queries.snapshots import preview
 from training.recipes import registry
 from training.recipes.base import Recipe, RecipeConfig
@@ -101,9 +102,10 @@ def check(project: Project, launch: Launch) -> Checked:
     if len(launch.name) > 120:
         wrong("/name", "name.long", "A name has at most 120 characters.")
 
-    base = BaseModel.objects.filter(name=launch.base_model).first()
+    bases = {base.name: base for base in base_models()}
+    base = bases.get(launch.base_model)
     if base is None:
-        known = ", ".join(BaseModel.objects.order_by("name").values_list("name", flat=True)) or "none yet"
+        known = ", ".join(sorted(bases))
         wrong("/base_model", "base_model.unknown", f"There is no base model “{launch.base_model}”; there are: {known}.")
     elif refused := base.check_report.get("refused"):
         wrong("/base_model", "base_model.refused", f"{base} cannot be trained on: {refused}")
