@@ -81,7 +81,7 @@ def test_an_admin_starts_a_run_from_the_form(browser, committed, settings, scree
     expect(page.locator("#data")).not_to_contain_text("Nothing to learn from yet")
     page.get_by_label("epochs").fill("0")
     page.get_by_role("button", name="Train").click()
-    expect(page.locator("#option-epochs-error")).to_contain_text("greater than or equal to 1")
+    expect(page.locator("#option-epochs-error")).to_contain_text("This is at least 1.")
     assert violations(settled(page)) == []
     page.get_by_label("epochs").fill("1")
     page.get_by_role("button", name="Train").click()

@@ -50,6 +50,9 @@ def test_all_that_is_wrong_is_said_at_once_with_pointers(cast):
         "/seed",
         "/data",
     }
+    assert problems["/config/rounds"]["message"] == "This is at least 1."
+    assert problems["/config/colour"]["message"] == "The recipe has no option of this name."
+    assert problems["/config/forbid"]["message"].startswith("Not a regular expression")
     assert "train a span reward model first" in problems["/inputs/span_reward_model"]["message"]
     assert "Import prompts first" in problems["/data"]["message"]
 

@@ -90,8 +90,8 @@ def test_what_is_wrong_stands_beside_its_field_and_nothing_typed_is_lost(marked)
     answer = marked.client(marked.ada).post("/p/lantern/train/span_reward_model/", data)
     html = answer.content.decode()
     assert answer.status_code == 422
-    assert 'id="option-epochs-error">Input should be greater than or equal to 1' in html
-    assert 'id="option-lr-error">Input should be a valid number' in html
+    assert 'id="option-epochs-error">This is at least 1.' in html
+    assert 'id="option-lr-error">This is a number.' in html
     assert 'value="quick"' in html
     assert 'value="mine"' in html
     assert "There is no base model" in html

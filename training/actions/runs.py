@@ -95,7 +95,7 @@ def check(project: Project, launch: Launch) -> Checked:
         except ValidationError as error:
             for fault in error.errors():
                 pointer = "/".join(["/config", *(str(part) for part in fault["loc"])])
-                wrong(pointer, f"config.{fault['type']}", fault["msg"].removeprefix("Value error, "))
+                wrong(pointer, f"config.{fault['type']}", in_words(fault))
 
     if not 0 <= launch.seed < 2**31:
         wrong("/seed", "seed.range", "The seed is a whole number from 0 to 2147483647.")
@@ -122,6 +122,27 @@ def check(project: Project, launch: Launch) -> Checked:
     if problems or config is None or base is None or query is None:
         raise LaunchRefused(problems)
     return Checked(recipe=recipe, config=config, base=base, inputs=inputs, query=query)
+
+
+FAULTS = {
+    "greater_than_equal": "This is at least {ge}.",
+    "greater_than": "This is above {gt}.",
+    "less_than_equal": "This is at most {le}.",
+    "less_than": "This is below {lt}.",
+    "int_parsing": "This is a whole number.",
+    "int_from_float": "This is a whole number.",
+    "float_parsing": "This is a number.",
+    "finite_number": "This is a finite number.",
+    "bool_parsing": "This is yes or no.",
+    "literal_error": "This is one of {expected}.",
+    "extra_forbidden": "The recipe has no option of this name.",
+}
+
+
+def in_words(fault: Any) -> str:
+    """A fault that pydantic found, in our tone; in its own words where we have none."""
+    words = FAULTS.get(fault["type"])
+    return words.format(**fault.get("ctx", {})) if words else fault["msg"].removeprefix("Value error, ").capitalize()
 
 
 def check_inputs(project: Project, recipe: Recipe, launch: Launch, wrong: Any) -> dict[str, ModelVersion]:
