@@ -55,7 +55,7 @@ def test_the_stored_seed_decides_the_sides_and_the_record_says_so(browser, desk,
 def test_no_models_name_is_in_the_page_or_in_what_it_loads(browser, desk):
     responses = []
     page = browser.signed_in(desk.cast.ben)
-    page.on("response", responses.append)
+    page.on("response", lambda response: responses.append(response))
     page.goto(f"/p/{desk.cast.project.slug}/pair/")
     expect(page.locator("#item")).to_be_visible()
     heard = [response.text() for response in responses if "/static/" not in response.url]
