@@ -21,7 +21,7 @@ class Environment(BaseSettings):
 
     DATA_DIR: Path = Field(REPOSITORY / "var", description="where everything that Redpen keeps on disk lies")
     HOST: str = Field("127.0.0.1", description="the address that the web server listens on")
-    PORT: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="the port that the web server listens on")
+    PORT: Annotated[int, Field(ge=1, le=65534)] = Field(8000, description="the port that the web server listens on")
     DATABASE_URL: str = Field("", description="a Postgres 18 server; empty: the embedded one")
     REDIS_URL: str = Field("", description="a Redis server; empty: the embedded one")
     EMAIL_URL: str = Field("", description="smtp://user:password@host:587 or smtps://...:465; empty: no mail is sent")
@@ -60,7 +60,7 @@ class Environment(BaseSettings):
     def _there(cls, value: Path) -> Path:
         folder = value.expanduser().absolute()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # it holds people's words
         except OSError as error:
             raise ValueError(f"cannot be made or used ({error.strerror})") from None
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -26,10 +26,13 @@ def test_a_killed_service_comes_back_and_readyz_is_green_again(redpen, service):
     assert f"{service} was killed by SIGKILL" in redpen.output()
 
 
-def test_a_worker_goes_on_listening_after_redis_was_killed(redpen):
+def test_a_worker_goes_on_working_after_redis_was_killed(redpen):
+    """Celery's workers have been known to live on, deaf. The schedule sends something every five seconds."""
     redpen.kill("redis")
     wait_for(redpen.ready, 15)
     wait_for(lambda: "pong" in ping_workers(redpen), 30, lambda: ping_workers(redpen))
+    done = tasks_done(redpen)
+    wait_for(lambda: tasks_done(redpen) > done, 30)
 
 
 def test_postgres_comes_back_from_a_kill_beside_a_busy_backend(redpen):
@@ -104,6 +107,17 @@ def test_ctrl_c_while_it_starts_stops_it():
         one.process.send_signal(signal.SIGINT)
         assert one.process.wait(60) == 0
         assert one.left() == []
+
+
+def tasks_done(redpen) -> int:
+    """How many tasks the worker of the queue `default` has taken since it was started."""
+    from celery import Celery
+
+    from redpen.services import addresses
+
+    with Celery(broker=addresses.celery_broker_url(addresses.embedded_redis_url(redpen.data_dir))) as app:
+        stats = app.control.inspect(timeout=3).stats() or {}
+    return sum(sum(one["total"].values()) for name, one in stats.items() if name.startswith("default"))
 
 
 def ping_workers(redpen) -> str:

@@ -25,6 +25,11 @@ def test_the_first_start_says_where_it_is(redpen):
     assert json.loads(body)["checks"]["migrations"] == {"ok": True, "reason": None}
 
 
+def test_nobody_else_reads_what_it_writes(redpen):
+    for path in [redpen.data_dir, *redpen.data_dir.glob("log/*"), *redpen.data_dir.glob("*")]:
+        assert path.stat().st_mode & 0o066 == 0, path
+
+
 def test_a_second_one_over_the_same_data_folder_is_told_who_holds_it(redpen):
     second = Running(redpen.data_dir)
     second.output_file = second.output_file.with_suffix(".second")

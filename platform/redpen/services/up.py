@@ -39,6 +39,7 @@ def up(*, say: Say) -> None:
     env = environment.read()
     data_dir: Path = settings.DATA_DIR
     started = time.monotonic()
+    os.umask(0o077)  # what our processes write is for this account alone
     lock = claims.claim_data_folder(data_dir, port=env.PORT)
     web_socket = claims.claim_port(env.HOST, env.PORT, setting="PORT")
     model_socket = None
