@@ -21,6 +21,7 @@ from annotation.models import Assignment, Campaign, CampaignVersion, Task
 from redpen.accounts.models import Project, User
 
 LEASE = timedelta(minutes=10)  # the page's heartbeat comes every minute
+COUNTED = 1000  # tasks that are left: who has more need not know how many
 State = Assignment.State
 
 
@@ -67,8 +68,13 @@ def places_taken() -> Coalesce:
 
 
 def open_tasks(*, project: Project, kind: str, campaign: Campaign | None = None) -> QuerySet[Task]:
-    tasks = Task.objects.filter(project=project, kind=kind, state=Task.State.OPEN, campaign__state=Campaign.State.OPEN)
-    return tasks.filter(campaign=campaign) if campaign else tasks
+    """Open tasks of open campaigns. By the campaigns' ids, without a join: for one campaign the index task_to_deal has
+    them in order."""
+    campaigns = Campaign.objects.filter(project=project, state=Campaign.State.OPEN)
+    if campaign is not None:
+        campaigns = campaigns.filter(pk=campaign.pk)
+    ids = list(campaigns.values_list("pk", flat=True))
+    return Task.objects.filter(project=project, kind=kind, state=Task.State.OPEN, campaign_id__in=ids)
 
 
 def never_mine(tasks: QuerySet[Task], user: User) -> QuerySet[Task]:
@@ -180,8 +186,9 @@ def why_nothing(*, user: User, project: Project, kind: str, tasks: QuerySet[Task
 
 
 def left_for(*, user: User, project: Project, kind: str, campaign: Campaign | None = None) -> int:
-    """How many tasks with a free place the user has not had."""
-    return with_a_place(never_mine(open_tasks(project=project, kind=kind, campaign=campaign), user)).count()
+    """How many tasks with a free place the user has not had; counted no further than COUNTED."""
+    free = with_a_place(never_mine(open_tasks(project=project, kind=kind, campaign=campaign), user))
+    return free.order_by()[:COUNTED].count()
 
 
 def lapse() -> int:
