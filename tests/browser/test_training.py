@@ -9,6 +9,7 @@ from threading import Thread
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.harness import NARROW
 from tests.browser.test_accessibility import violations
 from tests.cast import make_cast
 from tests.training.conftest import fill
@@ -197,3 +198,17 @@ def test_a_model_server_that_is_away_is_said_in_words(browser, committed, settin
     page.get_by_role("button", name="Score it").click()
     expect(page.locator("#heat-error")).to_contain_text("cannot be reached")
     expect(page.get_by_role("button", name="Score it")).to_be_enabled()
+
+
+def test_nothing_runs_off_a_phone(browser, committed, scorer, screenshot):
+    model = make_model(committed.project, metrics={"test_auroc_bad": 0.81})
+    launch_run(
+        project=committed.project, author=committed.ada, launch=Launch(recipe="span_reward_model", base_model="tiny")
+    )
+    page = browser.signed_in(committed.ada, viewport=NARROW)
+    paths = ["train/", "train/raft/", "runs/", "runs/1/", "models/", f"models/{model.pk}/"]
+    for path in paths:
+        page.goto(f"/p/lantern/{path}")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        screenshot(page, f"phone-{path.split('/')[0]}-{len(path)}", full=True)
+        assert violations(settled(page)) == []

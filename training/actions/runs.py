@@ -141,8 +141,10 @@ FAULTS = {
 
 def in_words(fault: Any) -> str:
     """A fault that pydantic found, in our tone; in its own words where we have none."""
-    words = FAULTS.get(fault["type"])
-    return words.format(**fault.get("ctx", {})) if words else fault["msg"].removeprefix("Value error, ").capitalize()
+    if words := FAULTS.get(fault["type"]):
+        return words.format(**fault.get("ctx", {}))
+    said = fault["msg"].removeprefix("Value error, ")
+    return said[:1].upper() + said[1:]
 
 
 def check_inputs(project: Project, recipe: Recipe, launch: Launch, wrong: Any) -> dict[str, ModelVersion]:
