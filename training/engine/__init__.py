@@ -9,7 +9,9 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "credit",
         "heads",
+        "kl",
         "logprobs",
         "loop",
         "measures",
@@ -18,6 +20,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "packs",
         "passages",
         "policy",
+        "ragged",
+        "rewards",
         "rollouts",
         "scoring",
         "smollm2",

@@ -46,7 +46,8 @@ def best_sentences(
 ) -> list[tuple[str, str]]:
     """(title, text) of the passages' sentences closest to the query, in their own order, as many as fit `budget`.
 
-    Closeness: the share of the query's words in the sentence, rare words counting more, for short sentences not less.
+    Closeness: the query's words in the sentence, rare ones counting more and those of its title half; long sentences gain
+    less from each.
     """
     pieces = [
         (title, text[start:end])
@@ -54,13 +55,17 @@ def best_sentences(
         for title, text in [(str(passage.get("title") or ""), str(passage["text"]))]
         for start, end in sentences(text)
     ]
-    bags = [set(words(text)) | set(words(title)) for title, text in pieces]
-    seen = Counter(word for bag in bags for word in bag)
-    weight = {word: math.log(1 + len(pieces) / count) for word, count in seen.items()}
+    bags = [set(words(text)) for _, text in pieces]
+    titles = [set(words(title)) - bag for (title, _), bag in zip(pieces, bags, strict=True)]
+    seen = Counter(word for bag, title in zip(bags, titles, strict=True) for word in bag | title)
     wanted = Counter(words(query))
+    weight = {
+        word: math.log(1 + len(pieces) / seen[word]) * min(2, count) for word, count in wanted.items() if word in seen
+    }
     closeness = [
-        sum(weight[word] * min(2, wanted[word]) for word in bag if word in wanted) / math.sqrt(8 + len(bag))
-        for bag in bags
+        (sum(weight.get(word, 0.0) for word in bag) + 0.5 * sum(weight.get(word, 0.0) for word in title))
+        / math.sqrt(8 + len(bag))
+        for bag, title in zip(bags, titles, strict=True)
     ]
     chosen, left = set(), budget
     for index in sorted(range(len(pieces)), key=lambda index: (-closeness[index], index)):
