@@ -149,6 +149,27 @@ def test_a_restored_place_works_and_can_be_backed_up_again(filled, place, tmp_pa
     assert place.tables() == rows_of(database.parameters())
 
 
+def test_extensions_are_shared_by_what_was_there_and_what_comes(filled, place, tmp_path):
+    """An index that needs one is restored, over tables that need it too, and put back when the restore fails."""
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE EXTENSION pg_trgm")
+        cursor.execute("CREATE INDEX by_trigram ON accounts_project USING gin (name gin_trgm_ops)")
+    try:
+        before = rows_of(database.parameters())
+        call_command("backup", str(tmp_path / "all.tar"))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP EXTENSION pg_trgm CASCADE")
+    bad = rewritten(
+        tmp_path / "all.tar", tmp_path / "bad.tar", with_manifest(lambda one: one["tables"].update(accounts_user=7))
+    )
+    assert place.restore(tmp_path / "all.tar").returncode == 0
+    assert "do not have the rows" in place.restore(bad, "--replace").stderr
+    assert place.tables() == before
+    assert place.restore(tmp_path / "all.tar", "--replace").returncode == 0
+    assert place.tables() == before
+
+
 def manifest_of(path: Path) -> dict:
     with tarfile.open(path) as archive:
         return archives.read_manifest(archive)
