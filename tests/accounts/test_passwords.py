@@ -4,6 +4,7 @@ from django.core.management import CommandError, call_command
 from redpen.accounts.actions.passwords import NotYoursToReset, make_reset_link
 from redpen.accounts.actions.signing_in import TooManyAttempts, attempt_succeeded, begin_attempt
 from redpen.accounts.models import AuditEvent, Membership, SignInAttempt
+from tests.accounts.races import at_the_same_time
 from tests.cast import join
 
 
@@ -62,3 +63,10 @@ def test_a_right_password_strikes_out_the_wrong_ones(cast):
 def test_what_was_typed_as_an_address_is_not_kept(cast):
     begin_attempt(email="my-password", address="10.0.0.1")
     assert "my-password" not in str(SignInAttempt.objects.values().get())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_attempts_at_the_same_moment_do_not_slip_through():
+    outcomes = at_the_same_time(*[lambda: begin_attempt(email="ada@example.org", address="10.0.0.1")] * 12)
+    assert sum(isinstance(outcome, SignInAttempt) for outcome in outcomes) <= 5
+    assert sum(isinstance(outcome, TooManyAttempts) for outcome in outcomes) >= 7
