@@ -31,7 +31,6 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m training.launch RUN_DIR", file=sys.stderr)  # noqa: T201
         return 2
     directory = Path(arguments[0])
-    events = Events(directory / "events.jsonl")
     stop = threading.Event()
 
     def on_term(signum: int, frame: FrameType | None) -> None:
@@ -40,6 +39,12 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, on_term)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor stops us in its order
     threading.Thread(target=_leave_with_the_parent, daemon=True).start()
+    return attempt(directory, stop)
+
+
+def attempt(directory: Path, stop: threading.Event) -> int:
+    """Carry out what run.json says and end with one of `done`, `cancelled`, `error`."""
+    events = Events(directory / "events.jsonl")
     try:
         order = json.loads((directory / "run.json").read_text())
         train(order, directory, events, stop)

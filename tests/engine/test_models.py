@@ -85,10 +85,10 @@ def test_the_sentences_closest_to_the_question_are_shown_in_their_own_order():
     chosen = best_sentences("How do I fill the tank?", context, budget=14, measure=count)
     assert [text for _, text in chosen] == ["Tanks hold two litres of water.", "Fill the tank to the line."]
     everything = passages_text("tank", context, budget=1000, measure=count)
-    assert (
-        everything
-        == "Garden: Roses like sun. Tanks hold two litres of water. Cats sleep.\nTank: Fill the tank to the line. Birds sing."
-    )
+    assert everything.splitlines() == [
+        "Garden: Roses like sun. Tanks hold two litres of water. Cats sleep.",
+        "Tank: Fill the tank to the line. Birds sing.",
+    ]
     assert best_sentences("tank", context, budget=0, measure=count) == []
 
 

@@ -35,8 +35,8 @@ class Size:
     heads: int = 4
     inner: int = 352
     context: int = 1024
-    rows: int = 5400
-    batch: int = 12
+    rows: int = 4800
+    batch: int = 10
     lr: float = 4e-3
     with_passages: float = 0.15  # share of the rows that show the prompt's passages
 
@@ -128,7 +128,7 @@ def source_hash() -> str:
     digest = hashlib.sha256()
     worlds = find_spec("training.worlds")
     places = [Path(place) for place in (worlds.submodule_search_locations if worlds else None) or []]
-    engine = ("logprobs", "loop", "objectives", "packs", "passages", "tiny", "tokens")
+    engine = ("logprobs", "loop", "packs", "tiny", "tokens")
     language = ("handbook", "phrases", "support", "writing")
     for file in [
         *(Path(__file__).with_name(f"{name}.py") for name in engine),
