@@ -156,6 +156,7 @@ export class Desk {
   async #elsewhere({ assignment, type }) {
     const { work } = this;
     if (work.current?.id !== assignment || work.leaving || this.outbox.waiting(assignment).length) return;
+    if (document.hasFocus() && document.activeElement?.matches("textarea")) return; // nobody is interrupted
     if (type === "submit" || type === "skip") {
       toast("This one was finished in another tab; here is the next.");
       await this.deal();

@@ -32,7 +32,10 @@ export class Keys {
     this.commands = [];
     /** @type {Map<string, Command>} */
     this.byKey = new Map();
+    /** The key that a command took, as long as it is down: its repeats are not typed into the field that it opened. */
+    this.taken = "";
     document.addEventListener("keydown", (event) => this.#press(event));
+    document.addEventListener("keyup", () => (this.taken = ""));
   }
 
   /** @param {Command[]} commands replaces what was there */
@@ -43,7 +46,9 @@ export class Keys {
 
   /** @param {KeyboardEvent} event */
   #press(event) {
-    if (event.isComposing || document.querySelector("dialog[open]")) return;
+    if (event.repeat && event.code === this.taken) event.preventDefault();
+    else this.taken = "";
+    if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
     const name = nameOf(event);
     const command = this.byKey.get(name);
     if (!command) return;
@@ -54,6 +59,7 @@ export class Keys {
     if ((name === "Enter" || name === " ") && target.matches(PRESSABLE)) return;
     event.preventDefault();
     if (event.repeat && !command.repeats) return;
+    if (!command.repeats) this.taken = event.code;
     command.run(event);
   }
 

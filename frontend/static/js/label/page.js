@@ -45,6 +45,8 @@ class LabelPage {
     outbox.addEventListener("refused", (event) => this.#refused(/** @type {CustomEvent} */ (event).detail));
     document.addEventListener("visibilitychange", () => document.visibilityState === "hidden" && this.flush());
     this.keys = keys;
+    // beside the answer there is room for the passages; above it they would push it down
+    /** @type {HTMLDetailsElement} */ (byId("context")).open = matchMedia("(min-width: 84rem)").matches;
   }
 
   #show() {
