@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import CharField, Model, Q, QuerySet, Value
 
 from annotation.models import (
@@ -21,7 +22,6 @@ from annotation.models import (
     Rating,
     Reaction,
     Report,
-    Response,
     Rewrite,
     Skip,
     SpanCritique,
@@ -172,16 +172,29 @@ def counts(row: FeedbackRecord) -> bool:
     return row.ended_at is None and submitted
 
 
-def speakers(*, project: Project, most: int = 200) -> list[str]:
-    """The programs and models that marks, comparisons and words come from."""
+def speakers(*, project: Project, recent: int = 1000) -> list[str]:
+    """The programs and models that spoke lately: a filter offers these."""
     agents: set[str] = set()
     for model in (SpanCritique, Preference, Critique, Rewrite, Reaction):
-        rows = model._default_manager.filter(project=project).exclude(agent="")
-        agents |= set(rows.order_by().values_list("agent", flat=True).distinct()[:most])
-    return sorted(agents)[:most]
+        rows = model._default_manager.filter(project=project).order_by("-id")
+        agents |= set(rows.values_list("agent", flat=True)[:recent])
+    return sorted(agents - {""})
 
 
-def writers(*, project: Project, most: int = 100) -> list[str]:
-    """The models that wrote answers here."""
-    rows = Response.objects.filter(project=project).exclude(model="").order_by("model")
-    return list(rows.values_list("model", flat=True).distinct()[:most])
+WRITERS = """
+    WITH RECURSIVE writer(model) AS (
+        (SELECT model FROM annotation_response WHERE project_id = %(project)s AND model > '' ORDER BY model LIMIT 1)
+        UNION ALL
+        SELECT (SELECT r.model FROM annotation_response r
+                WHERE r.project_id = %(project)s AND r.model > w.model ORDER BY r.model LIMIT 1)
+        FROM writer w WHERE w.model IS NOT NULL
+    )
+    SELECT model FROM writer WHERE model IS NOT NULL LIMIT 100
+"""
+
+
+def writers(*, project: Project) -> list[str]:
+    """The models that wrote answers here: from name to name in the index response_by_model, not over all answers."""
+    with connection.cursor() as cursor:
+        cursor.execute(WRITERS, {"project": project.pk})
+        return [model for (model,) in cursor.fetchall()]

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
 from annotation.actions import tasks
 from annotation.actions.people import Author
@@ -45,7 +45,6 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
         "wanted": wanted,
         "filtered": any(request.GET.get(name) for name in FILTERS),
         "everybody": everybody,
-        "unread": unread_answers(project).count() if may(request.role, "campaigns.change") else 0,
         "kinds": records.KINDS.values(),
         "choices": CHOICES,
         "labels": data.labels_of(project),
@@ -58,10 +57,12 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
     return render(request, "data/list.html", context)
 
 
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def ask(request: HttpRequest, slug: str) -> HttpResponse:
-    """People are asked about every answer of which nothing was said."""
+    """How many answers wait for nobody (a fragment: counting may take longer than the list); POST asks people."""
     project = open_project(request, slug, "campaigns.change")
+    if request.method != "POST":
+        return render(request, "data/_ask.html", {"project": project, "unread": unread_answers(project).count()})
     asked = tasks.ask_about_unread(author=Author.person(request.user), project=project)
     if open_campaign(project) is None:
         messages.warning(request, "No campaign is open, so nobody was asked.")

@@ -75,7 +75,7 @@ def told(job: ImportJob) -> dict[str, object]:
     report = job.report
     listed = {refusal["item"] for refusal in report.get("refusals", [])}
     taken, repeated = report.get("taken", {}), report.get("repeated", {})
-    kinds = [(kind, taken.get(kind, 0), repeated.get(kind, 0)) for kind in {**taken, **repeated}]
+    kinds = [(kind, taken.get(kind, 0), repeated.get(kind, 0)) for kind in sorted({*taken, *repeated})]
     return {
         "job": job,
         "kinds": kinds,

@@ -133,7 +133,7 @@ URLS: dict[str, Row] = {
     "api-preferences": project(POST=("AMB", 422)),
     # data: pages
     "data": project(GET=EVERYONE),
-    "ask": project(POST=("A", 302)),
+    "ask": project(GET="A", POST=("A", 302)),
     "record": project(GET=EVERYONE, lineage="span"),
     "answer": project(GET=EVERYONE, pk="response"),
     "export": project(GET="AMD"),

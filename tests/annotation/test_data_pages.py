@@ -191,11 +191,11 @@ def test_answers_of_which_nothing_is_said_come_to_the_annotators(desk):
 
 
 def test_an_admin_sends_what_waits_for_nobody_to_the_annotators(desk):
-    listing = page(desk, desk.cast.ada).content.decode()
-    assert "2 answers here wait for nobody" in listing
-    assert "wait for nobody" not in page(desk, desk.cast.mia).content.decode()
     url = f"/p/{desk.cast.project.slug}/ask/"
+    assert f'hx-get="{url}"' in page(desk, desk.cast.ada).content.decode()
+    assert url not in page(desk, desk.cast.mia).content.decode()
+    assert b"2 answers here wait for nobody" in page(desk, desk.cast.ada, "ask/").content
     answer = desk.cast.client(desk.cast.ada).post(url, follow=True)
     assert b"2 answers and 1 pairs were added to the work." in answer.content
-    assert b"wait for nobody" not in answer.content
+    assert b"wait for nobody" not in page(desk, desk.cast.ada, "ask/").content
     assert set(Task.objects.values_list("kind", "state")) == {("spans", "open"), ("pair", "open")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from uuid import uuid4
 
 import pytest
@@ -20,7 +21,7 @@ from tests.annotation.test_offsets import texts
 
 def sql(statement, *values):
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(statement, values or None)
 
 
 def refused(statement, *values) -> str:
@@ -171,3 +172,15 @@ def test_no_record_points_into_another_project(desk, cast):
         insert_span(desk.answer, 4, 8, "lamp")
         assert refused("SET CONSTRAINTS ALL IMMEDIATE") == "spancritique_response_same_project"
         transaction.set_rollback(True)
+
+
+def test_the_triggers_can_be_made_twice_and_taken_away_again(span):
+    module = import_module("annotation.migrations.0002_records_keep_their_word")
+    (operation,) = module.Migration.operations
+    change = "UPDATE annotation_spancritique SET severity = 3 WHERE id = %s"
+    for statement in operation.sql:
+        sql(statement)
+    assert refused(change, span.pk) == "record_never_overwritten"
+    for statement in operation.reverse_sql:
+        sql(statement)
+    sql(change, span.pk)

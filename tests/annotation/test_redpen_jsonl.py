@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -246,3 +248,23 @@ def test_what_stands_before_the_damage_is_read(content, problem):
 
 def test_an_empty_file_has_no_items():
     assert values(b"") == values(b" \n") == values(b"[]") == []
+
+
+def test_the_export_holds_a_few_rows_at_a_time(desk):
+    """4,000 answers of 5 kB are 20 MB; the stream needs a small part of that."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO annotation_response
+            (id, project_id, prompt_id, text, thinking, origin, model, sampling, conversation, metadata)
+            SELECT uuidv7(), %s, %s, repeat('x', 5000), '', 'model', '', '{}', '', '{}'
+            FROM generate_series(1, 4000)""",
+            [desk.cast.project.pk, desk.prompt.pk],
+        )
+    tracemalloc.start()
+    try:
+        size = sum(len(piece) for piece in export_text(desk.cast.project, types=["response"]))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 20_000_000
+    assert peak < 8_000_000
