@@ -100,6 +100,16 @@ def test_a_stop_in_order_leaves_nothing_and_takes_seconds(sign):
         assert "database system is shut down" in log.splitlines()[-1]
 
 
+def test_an_impatient_second_ctrl_c_still_closes_postgres_in_order():
+    with running() as one:
+        one.start_and_wait()
+        one.process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        assert one.stop() == 0
+        assert one.left() == []
+        assert "database system is shut down" in (one.data_dir / "log" / "postgres.log").read_text().splitlines()[-1]
+
+
 def test_ctrl_c_while_it_starts_stops_it():
     with running() as one:
         one.start()

@@ -111,13 +111,15 @@ def test_users_stop_before_servers_and_a_deaf_one_is_killed(tmp_path):
         open({path!r} + ".up", "w").write("")
         while True: time.sleep(1)
         '''.replace(chr(10) + "        ", chr(10)))
-        deaf = python("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
+        up = str(folder / "deaf.up")
+        ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+        deaf = python(f"{ignore}; open({up!r}, 'w').write(''); time.sleep(60)")
         with Supervisor(said.append) as supervisor:
             names = ("postgres", "redis", "web")
             for name in names:
-                supervisor.start(Service(name, polite(name)))
+                supervisor.start(Service(name, polite(name), server=name != "web"))
             deaf = supervisor.start(Service("deaf", deaf, stop_seconds=1)).running
-            tend_until(supervisor, lambda: all((folder / f"{name}.up").exists() for name in names))
+            tend_until(supervisor, lambda: all((folder / f"{name}.up").exists() for name in (*names, "deaf")))
         stopped = {name: float((folder / name).read_text()) for name in names}
         assert stopped["web"] < stopped["redis"] < stopped["postgres"]
         assert deaf.returncode == -signal.SIGKILL

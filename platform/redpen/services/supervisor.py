@@ -27,6 +27,8 @@ class Service:
     start: Callable[[], Popen]
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10
+    # others use it: stopped after them
+    server: bool = False
     # with a listening socket: started when somebody connects, and left alone after it has ended well
     activation: socket.socket | None = None
 
@@ -126,29 +128,29 @@ class Supervisor:
         self.say(f"{service.name} {reason}; it is started again in {pause:g} s (its log: {service.name}.log)")
 
     def stop(self) -> None:
-        """Stop in the reverse order of starting, each group together: what uses the servers first, then the servers."""
-        impatient = self.stop_asked
-        for group in self._groups_to_stop():
-            for service in group:
-                if service.running.poll() is None:
-                    service.running.send_signal(service.stop_signal)
-            deadline = time.monotonic() + max(service.stop_seconds for service in group)
-            while any(service.running.poll() is None for service in group):
-                if time.monotonic() > deadline or self.stop_asked > max(impatient, 1):
-                    for service in group:
-                        service.running.kill()
-                        service.running.wait()
-                    break
-                time.sleep(0.05)
-            for service in group:
-                service.running = None
+        """Stop what uses the servers first, all together; then the servers, the last started first.
+
+        A second Ctrl-C kills the users at once. The servers always get their time, because they hold people's data.
+        """
+        running = [service for service in reversed(self.services) if service.running is not None]
+        self._stop_together([service for service in running if not service.server], hurried=lambda: self.stop_asked > 1)
+        for server in (service for service in running if service.server):
+            self._stop_together([server], hurried=lambda: False)
         self.services.clear()
 
-    def _groups_to_stop(self) -> list[list[Service]]:
-        running = [service for service in reversed(self.services) if service.running is not None]
-        servers = [service for service in running if service.name in ("postgres", "redis")]
-        users = [service for service in running if service not in servers]
-        return [group for group in (users, *([server] for server in servers)) if group]
+    def _stop_together(self, services: list[Service], *, hurried: Callable[[], bool]) -> None:
+        for service in services:
+            if service.running.poll() is None:
+                service.running.send_signal(service.stop_signal)
+        deadline = time.monotonic() + max((service.stop_seconds for service in services), default=0)
+        while any(service.running.poll() is None for service in services):
+            if time.monotonic() > deadline or hurried():
+                for service in services:
+                    service.running.kill()
+                    service.running.wait()
+            time.sleep(0.05)
+        for service in services:
+            service.running = None
 
     def _reap_adopted(self) -> None:
         """Orphans that have ended stay zombies until we, their new parent, ask for their exit code."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -68,12 +69,12 @@ def start_servers(supervisor: Supervisor, env: environment.Environment, data_dir
         postgres = Postgres(data_dir)
         with step(say, "Postgres"):
             postgres.initialise()
-            service = supervisor.start(Service("postgres", postgres.start, process.signal.SIGINT, stop_seconds=30))
+            service = supervisor.start(Service("postgres", postgres.start, signal.SIGINT, stop_seconds=30, server=True))
             postgres.wait(service.running)
     if not env.REDIS_URL:
         with step(say, "Redis"):
             redis = Redis(data_dir)
-            service = supervisor.start(Service("redis", redis.start))
+            service = supervisor.start(Service("redis", redis.start, server=True))
             redis.wait(service.running)
 
 
