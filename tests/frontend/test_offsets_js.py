@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-VECTORS = Path(__file__).resolve().parents[1] / "annotation" / "offset_vectors.json"
+KEPT = json.loads((Path(__file__).resolve().parents[1] / "annotation" / "offset_vectors.json").read_text("utf-8"))
 # what goes wrong elsewhere: ZWJ families, flags, skin tones, combining marks, Arabic, CRLF, astral letters
 AWKWARD = ["👩‍👩‍👧‍👦", "🇩🇪", "👍🏽", "é", "मनीष", "السلام عليكم", "שלום", "\r\n", "𝒳", "​", "﷽", "a", " ", "1️⃣"]
 texts = st.lists(st.sampled_from(AWKWARD) | st.text(max_size=4), max_size=12).map("".join)
@@ -64,10 +64,25 @@ def test_what_is_selected_is_made_of_whole_characters(node, text, data):
     assert whole["end"] >= end or start == end
 
 
-def test_the_vectors_that_python_keeps(node):
-    if not VECTORS.exists():
-        pytest.skip("tests/annotation/offset_vectors.json is not there")
-    for vector in json.loads(VECTORS.read_text("utf-8"))["vectors"]:
-        code = "(p => [p.toUnits(a[1]), p.toUnits(a[2]), p.slice(a[1], a[2])])(new m.CodePoints(a[0]))"
-        found = node.ask("desk/offsets.js", code, vector["text"], vector["start"], vector["end"])
-        assert found == [vector["utf16_start"], vector["utf16_end"], vector["quote"]], vector
+@pytest.mark.parametrize("vector", KEPT["vectors"], ids=lambda vector: vector["note"])
+def test_the_vectors_that_python_keeps(node, vector):
+    code = """(p => [p.toUnits(a[1]), p.toUnits(a[2]), p.slice(a[1], a[2]), p.fromUnits(a[3]), p.fromUnits(a[4])])
+        (new m.CodePoints(a[0]))"""
+    point, unit = [vector["start"], vector["end"]], [vector["utf16_start"], vector["utf16_end"]]
+    assert node.ask("desk/offsets.js", code, vector["text"], *point, *unit) == [*unit, vector["quote"], *point]
+
+
+@pytest.mark.parametrize("half", KEPT["halves"], ids=lambda half: repr(half["text"]))
+def test_half_a_character_is_never_a_place(node, half):
+    code = (
+        "(p => [p.fromUnits(a[1]), p.fromUnits(a[1], 'up')].map((point) => p.toUnits(point)))(new m.CodePoints(a[0]))"
+    )
+    assert node.ask("desk/offsets.js", code, half["text"], half["utf16"]) == [half["utf16"] - 1, half["utf16"] + 1]
+
+
+@pytest.mark.parametrize("outside", KEPT["outside"], ids=lambda outside: repr(outside["text"]))
+def test_places_outside_are_refused_as_python_refuses_them(node, outside):
+    code = """(p => [() => p.toUnits(a[1]), () => p.fromUnits(a[2])].map((ask) => {
+        try { return ask() } catch (error) { return error.name } }))(new m.CodePoints(a[0]))"""
+    found = node.ask("desk/offsets.js", code, outside["text"], outside["position"], outside["utf16"])
+    assert found == ["RangeError", "RangeError"]
