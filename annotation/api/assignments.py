@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from annotation.actions import tasks
 from annotation.actions.dealing import Deal
 from annotation.actions.judgements import Compared
-from annotation.api import shapes
+from annotation.api import outputs, shapes
 from annotation.api.base import ProjectView, Text, read, uuid
 from annotation.errors import BadValue
 from annotation.models import Assignment, Campaign
@@ -22,7 +22,7 @@ from annotation.queries.assignments import for_page, tasks_by_kind
 from annotation.queries.unread import unread_answers
 
 
-class PreferenceInput(serializers.Serializer):
+class ChosenInput(serializers.Serializer):
     choice = Text(help_text="left, right, tie or neither")
     strength = serializers.IntegerField(default=2, help_text="1 slightly, 2 clearly, 3 far better")
     reason = Text(default="")
@@ -37,7 +37,7 @@ class DoneInput(serializers.Serializer):
 class SubmitInput(DoneInput):
     verdict = Text(default="", help_text="good, bad or empty: on the whole answer")
     words = Text(default="")
-    preference = PreferenceInput(required=False, allow_null=True)
+    preference = ChosenInput(required=False, allow_null=True)
 
 
 class SkipInput(DoneInput):
@@ -79,7 +79,7 @@ class NextView(Mine):
             OpenApiParameter("campaign", UUID, required=False),
         ],
         request=None,
-        responses={200: dict},
+        responses=outputs.DealOutput,
     )
     def post(self, request: Request, slug: str) -> Response:
         kind = request.query_params.get("kind", TaskKind.SPANS)
@@ -96,12 +96,14 @@ class NextView(Mine):
 class TasksView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see_own", "POST": "campaigns.change"}
 
-    @extend_schema(summary="How many pieces of work there are, by kind and state", responses={200: dict})
+    @extend_schema(summary="How many pieces of work there are, by kind and state", responses=outputs.TasksOutput)
     def get(self, request: Request, slug: str) -> Response:
         return Response({"tasks": tasks_by_kind(self.project), "unread": unread_answers(self.project).count()})
 
     @extend_schema(
-        summary="Ask people about every answer of which nothing was said", request=None, responses={200: dict}
+        summary="Ask people about answers of which nothing was said",
+        request=None,
+        responses=outputs.NewTasksOutput,
     )
     def post(self, request: Request, slug: str) -> Response:
         asked = tasks.ask_about_unread(author=self.author, project=self.project)
@@ -111,7 +113,7 @@ class TasksView(ProjectView):
 class AssignmentView(Mine):
     needs: ClassVar[dict[str, str]] = {"GET": "label"}
 
-    @extend_schema(summary="One piece of work of mine", responses={200: dict})
+    @extend_schema(summary="One piece of work of mine", responses=outputs.AssignmentOutput)
     def get(self, request: Request, slug: str, pk: UUID) -> Response:
         return Response(self.shape(self.mine(pk)))
 
@@ -119,7 +121,7 @@ class AssignmentView(Mine):
 class HeartbeatView(Mine):
     needs: ClassVar[dict[str, str]] = {"POST": "label"}
 
-    @extend_schema(summary="I am still at it: renews the lease", request=HeartbeatInput, responses={200: dict})
+    @extend_schema(summary="I am still at it: renews the lease", request=HeartbeatInput, responses=outputs.LeaseOutput)
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
         held, given = self.mine(pk), read(HeartbeatInput, request.data)
         row = tasks.heartbeat(author=self.author, assignment=held, **given)
@@ -129,7 +131,7 @@ class HeartbeatView(Mine):
 class DraftView(Mine):
     needs: ClassVar[dict[str, str]] = {"PUT": "label"}
 
-    @extend_schema(summary="Keep what is not yet a record", request=dict, responses={200: dict})
+    @extend_schema(summary="Keep what is not yet a record", request=dict, responses=outputs.DraftOutput)
     def put(self, request: Request, slug: str, pk: UUID) -> Response:
         held = self.mine(pk)
         if not isinstance(request.data, dict):
@@ -141,7 +143,7 @@ class DraftView(Mine):
 class SubmitView(Mine):
     needs: ClassVar[dict[str, str]] = {"POST": "label"}
 
-    @extend_schema(summary="Hand the work in: its marks count from now on", request=SubmitInput, responses={200: dict})
+    @extend_schema(summary="Hand the work in: its marks count", request=SubmitInput, responses=outputs.ClosedOutput)
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
         held, given = self.mine(pk), read(SubmitInput, request.data)
         follow, compared = given.pop("deal_next"), given.pop("preference", None)
@@ -156,7 +158,7 @@ class SubmitView(Mine):
 class SkipView(Mine):
     needs: ClassVar[dict[str, str]] = {"POST": "label"}
 
-    @extend_schema(summary="Leave it, with a reason", request=SkipInput, responses={200: dict})
+    @extend_schema(summary="Leave it, with a reason", request=SkipInput, responses=outputs.ClosedOutput)
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
         held, given = self.mine(pk), read(SkipInput, request.data)
         follow = given.pop("deal_next")
@@ -167,7 +169,7 @@ class SkipView(Mine):
 class ReopenView(Mine):
     needs: ClassVar[dict[str, str]] = {"POST": "label"}
 
-    @extend_schema(summary="Undo submit or skip", request=None, responses={200: dict})
+    @extend_schema(summary="Undo submit or skip", request=None, responses=outputs.ReopenedOutput)
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
         row = tasks.reopen(author=self.author, assignment=self.mine(pk))
         return Response({"assignment": self.shape(row)})

@@ -15,7 +15,7 @@ from rest_framework.response import Response
 
 from annotation import tasks
 from annotation.actions.imports import create_import
-from annotation.api import shapes
+from annotation.api import outputs, shapes
 from annotation.api.base import ProjectView, page
 from annotation.errors import BadValue
 from annotation.exports.redpen_jsonl import TYPES, export_text
@@ -48,12 +48,12 @@ class ImportsView(ProjectView):
     parser_classes = (MultiPartParser,)
     needs: ClassVar[dict[str, str]] = {"GET": "records.import", "POST": "records.import"}
 
-    @extend_schema(summary="Imports, newest first", responses={200: dict})
+    @extend_schema(summary="Imports, newest first", responses=outputs.ImportsOutput)
     def get(self, request: Request, slug: str) -> Response:
         rows, following = page(ImportJob.objects.filter(project=self.project), request.query_params)
         return Response({"items": [shape(row) for row in rows], "next": following})
 
-    @extend_schema(summary="Upload a file to import", request=ImportInput, responses={202: dict})
+    @extend_schema(summary="Upload a file to import", request=ImportInput, responses={202: outputs.ImportOutput})
     def post(self, request: Request, slug: str) -> Response:
         given = ImportInput(data=request.data)
         given.is_valid(raise_exception=True)
@@ -74,7 +74,7 @@ class ImportsView(ProjectView):
 class ImportView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.import"}
 
-    @extend_schema(summary="One import: how far, and its report", responses={200: dict})
+    @extend_schema(summary="One import: how far, and its report", responses=outputs.ImportOutput)
     def get(self, request: Request, slug: str, pk: UUID) -> Response:
         return Response(shape(self.get_object(ImportJob.objects.all(), pk=pk)))
 

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotation.actions import judgements
-from annotation.api import shapes
+from annotation.api import outputs, shapes
 from annotation.api.base import ProjectView, Text, read
 from annotation.errors import BadValue
 from annotation.models import Assignment
@@ -51,7 +51,11 @@ class JudgementView(ProjectView):
 
 
 class PreferencesView(JudgementView):
-    @extend_schema(summary="Which of two answers is better", request=PreferenceInput, responses={201: dict, 200: dict})
+    @extend_schema(
+        summary="Which of two answers is better",
+        request=PreferenceInput,
+        responses=outputs.once(outputs.PreferenceOutput),
+    )
     def post(self, request: Request, slug: str) -> Response:
         given = read(PreferenceInput, request.data)
         row, is_new = judgements.prefer(
@@ -67,7 +71,11 @@ class PreferencesView(JudgementView):
 
 
 class ReportsView(JudgementView):
-    @extend_schema(summary="Tell an admin about an answer", request=ReportInput, responses={201: dict, 200: dict})
+    @extend_schema(
+        summary="Tell an admin about an answer",
+        request=ReportInput,
+        responses=outputs.once(outputs.NamedOutput),
+    )
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
         answer = self.get_object(Answer.objects.select_related("project"), pk=pk)
         given = read(ReportInput, request.data)

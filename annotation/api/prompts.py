@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotation.actions.prompts import NewPrompt, add_prompt, add_response
-from annotation.api import shapes
+from annotation.api import outputs, shapes
 from annotation.api.base import ProjectView, Text, page, read, uuid
 from annotation.errors import BadValue
 from annotation.models import Origin, Prompt
@@ -43,12 +43,12 @@ class AnswerInput(serializers.Serializer):
 class PromptsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see", "POST": "records.import"}
 
-    @extend_schema(summary="Prompts, newest first", parameters=PAGED, responses={200: dict})
+    @extend_schema(summary="Prompts, newest first", parameters=PAGED, responses=outputs.PromptsOutput)
     def get(self, request: Request, slug: str) -> Response:
         rows, following = page(Prompt.objects.filter(project=self.project), request.query_params)
         return Response({"items": [shapes.full_prompt(row) for row in rows], "next": following})
 
-    @extend_schema(summary="Add a prompt", request=PromptInput, responses={201: dict, 200: dict})
+    @extend_schema(summary="Add a prompt", request=PromptInput, responses=outputs.once(outputs.PromptOutput))
     def post(self, request: Request, slug: str) -> Response:
         given = read(PromptInput, request.data)
         row, is_new = add_prompt(author=self.author, project=self.project, new=NewPrompt(**given))
@@ -58,7 +58,7 @@ class PromptsView(ProjectView):
 class PromptView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see"}
 
-    @extend_schema(summary="One prompt", responses={200: dict})
+    @extend_schema(summary="One prompt", responses=outputs.PromptOutput)
     def get(self, request: Request, slug: str, pk: UUID) -> Response:
         return Response(shapes.full_prompt(self.get_object(Prompt.objects.all(), pk=pk)))
 
@@ -69,7 +69,7 @@ class AnswersView(ProjectView):
     @extend_schema(
         summary="Answers, newest first",
         parameters=[*PAGED, OpenApiParameter("prompt", UUID), OpenApiParameter("model", str)],
-        responses={200: dict},
+        responses=outputs.ResponsesOutput,
     )
     def get(self, request: Request, slug: str) -> Response:
         params, rows = request.query_params, Answer.objects.filter(project=self.project)
@@ -80,7 +80,11 @@ class AnswersView(ProjectView):
         found, following = page(rows, params)
         return Response({"items": [shapes.full_response(row) for row in found], "next": following})
 
-    @extend_schema(summary="Add an answer", request=AnswerInput, responses={201: dict, 200: dict})
+    @extend_schema(
+        summary="Add an answer",
+        request=AnswerInput,
+        responses=outputs.once(outputs.ResponseOutput),
+    )
     def post(self, request: Request, slug: str) -> Response:
         given: dict[str, Any] = read(AnswerInput, request.data)
         prompt = Prompt.objects.filter(project=self.project, pk=given.pop("prompt")).select_related("project").first()
@@ -93,6 +97,6 @@ class AnswersView(ProjectView):
 class AnswerView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see"}
 
-    @extend_schema(summary="One answer", responses={200: dict})
+    @extend_schema(summary="One answer", responses=outputs.ResponseOutput)
     def get(self, request: Request, slug: str, pk: UUID) -> Response:
         return Response(shapes.full_response(self.get_object(Answer.objects.all(), pk=pk)))

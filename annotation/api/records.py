@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotation.api import shapes
+from annotation.api import outputs, shapes
 from annotation.api.base import MOST, ProjectView, number, uuid
 from annotation.errors import BadValue
 from annotation.exports.redpen_jsonl import TYPES
@@ -65,7 +65,7 @@ def shape(row: FeedbackRecord) -> dict[str, Any]:
 class RecordsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see_own"}
 
-    @extend_schema(summary="Records, newest first: all, or mine", parameters=FILTERS, responses={200: dict})
+    @extend_schema(summary="Records, newest first: all, or mine", parameters=FILTERS, responses=outputs.RecordsOutput)
     def get(self, request: Request, slug: str) -> Response:
         params = request.query_params
         rows, following = records.listed(
@@ -80,7 +80,7 @@ class RecordsView(ProjectView):
 class RecordView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see_own"}
 
-    @extend_schema(summary="All versions of one record, the first one first", responses={200: dict})
+    @extend_schema(summary="All versions of one record, the first one first", responses=outputs.HistoryOutput)
     def get(self, request: Request, slug: str, lineage: UUID) -> Response:
         mine = None if self.sees_everything else request.user
         versions = records.find(project=self.project, lineage=lineage, mine=mine)

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotation.actions import spans
-from annotation.api import shapes
+from annotation.api import outputs, shapes
 from annotation.api.base import ProjectView, Text, read, uuid
 from annotation.errors import BadValue
 from annotation.models import Assignment, Label, SpanCritique
@@ -71,7 +71,7 @@ class SpansView(SpanView):
     def answer(self, pk: UUID) -> Answer:
         return self.get_object(Answer.objects.select_related("project"), pk=pk)
 
-    @extend_schema(summary="The live marks on an answer: mine, or all for those who see records", responses={200: dict})
+    @extend_schema(summary="The live marks on an answer: mine, or everybody's", responses=outputs.SpansOutput)
     def get(self, request: Request, slug: str, pk: UUID) -> Response:
         only_mine = not self.sees_everything or request.query_params.get("mine") == "1"
         rows = reads.of_response(response=self.answer(pk), author=request.user if only_mine else None)
@@ -79,7 +79,7 @@ class SpansView(SpanView):
             rows = rows.filter(assignment=uuid(name, "assignment"))
         return Response({"items": [self.shape(row) for row in rows]})
 
-    @extend_schema(summary="Mark a phrase", request=MarkInput, responses={201: dict, 200: dict})
+    @extend_schema(summary="Mark a phrase", request=MarkInput, responses=outputs.once(outputs.SpanOutput))
     def post(self, request: Request, slug: str, pk: UUID) -> Response:
         answer, given = self.answer(pk), read(MarkInput, request.data)
         where = {name: given.pop(name) for name in ("start", "end", "quote", "part")}
@@ -105,11 +105,11 @@ class SpansView(SpanView):
 class OneSpanView(SpanView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see_own", "PATCH": "label", "DELETE": "label"}
 
-    @extend_schema(summary="The latest version of a mark", responses={200: dict})
+    @extend_schema(summary="The latest version of a mark", responses=outputs.SpanOutput)
     def get(self, request: Request, slug: str, lineage: UUID) -> Response:
         return Response(self.shape(self.span(lineage)))
 
-    @extend_schema(summary="Say it otherwise: a new version", request=AmendInput, responses={200: dict})
+    @extend_schema(summary="Say it otherwise: a new version", request=AmendInput, responses=outputs.SpanOutput)
     def patch(self, request: Request, slug: str, lineage: UUID) -> Response:
         live, changes = self.span(lineage), read(AmendInput, request.data, partial=True)
         version = changes.pop("version", None)
@@ -123,7 +123,7 @@ class OneSpanView(SpanView):
         )
         return Response(self.shape(row))
 
-    @extend_schema(summary="Take it back; it stays readable", responses={200: dict})
+    @extend_schema(summary="Take it back; it stays readable", responses={200: outputs.SpanOutput})
     def delete(self, request: Request, slug: str, lineage: UUID) -> Response:
         return Response(self.shape(spans.retract_span(author=self.author, live=self.span(lineage))))
 
@@ -131,7 +131,7 @@ class OneSpanView(SpanView):
 class RestoreSpanView(SpanView):
     needs: ClassVar[dict[str, str]] = {"POST": "label"}
 
-    @extend_schema(summary="Undo a retraction", request=None, responses={200: dict})
+    @extend_schema(summary="Undo a retraction", request=None, responses={200: outputs.SpanOutput})
     def post(self, request: Request, slug: str, lineage: UUID) -> Response:
         row = spans.restore_span(author=self.author, last=self.span(lineage), client_key=self.client_key)
         return Response(self.shape(row))
