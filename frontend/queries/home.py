@@ -31,6 +31,7 @@ from annotation.models.campaigns import TaskKind
 from redpen.accounts.models import Membership, Project, User
 from redpen.accounts.rules import may
 from training.models import ModelVersion, Run
+from training.models.runs import ENDED
 
 DAYS = 14
 KINDS: Mapping[str, type[Model]] = {
@@ -106,6 +107,11 @@ class Home:
     days: list[date]
     runs: list[Run]
     steps: list[Step] = field(default_factory=list)
+
+    @property
+    def going_on(self) -> bool:
+        """Whether what the page says of training will change by itself."""
+        return any(run.state not in ENDED for run in self.runs)
 
     @property
     def next_step(self) -> Step | None:

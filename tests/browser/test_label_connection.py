@@ -122,3 +122,32 @@ def test_a_refused_mark_keeps_its_words_and_says_why(browser, desk):
     expect(page.locator("#answer")).to_have_text("Nobody knows who built it.")
     saved(page)
     assert live_marks() == []
+
+
+def test_words_that_were_being_typed_survive_a_reload(browser, desk):
+    page = open_label(browser, desk)
+    select(page, 2)
+    press(page, "1", *"half a sentence")
+    page.reload()
+    expect(page.locator(".note [data-critique]")).to_have_text("half a sentence")
+    saved(page)
+    assert [mark.critique for mark in live_marks()] == ["half a sentence"]
+
+
+def test_signed_out_in_another_tab_the_work_waits_for_signing_in(browser, desk):
+    from django.contrib.sessions.models import Session
+    from django.test import Client
+
+    page = open_label(browser, desk)
+    saved(page)
+    Session.objects.all().delete()
+    select(page, 2)
+    press(page, "1", "Enter")
+    expect(page.locator("#status")).to_contain_text("Signed out: 1 waiting")
+    client = Client()
+    client.force_login(desk.cast.ben)
+    name = "redpen_session"
+    page.context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": browser.server.url("/")}])
+    page.evaluate("dispatchEvent(new Event('focus'))")
+    saved(page)
+    assert [mark.quote for mark in live_marks()] == ["The lamp"]

@@ -41,8 +41,9 @@ export class Boxes {
     }
   }
 
-  /** Take over what tabs that are gone have left behind. */
+  /** Take over what tabs that are gone have left behind; whether there was anything. */
   async adopt() {
+    let found = false;
     const alive = await this.#livingTabs();
     for (const name of Object.keys(localStorage)) {
       if (!name.startsWith(this.prefix)) continue;
@@ -54,11 +55,13 @@ export class Boxes {
         box.waiting = [...orphan.waiting, ...box.waiting].sort((a, b) => a.at - b.at);
         Object.assign(box.lineages, orphan.lineages);
         this.keep(assignment);
+        found = true;
       } catch {
         // not readable: nothing of it can be sent
       }
       localStorage.removeItem(name);
     }
+    return found;
   }
 
   async #livingTabs() {

@@ -46,8 +46,10 @@ export class Desk {
 
   /** Send what waits from before, then ask for work. */
   async start() {
-    await this.outbox.start();
+    await this.outbox.adopt();
     await this.deal();
+    // the tab that was left a moment ago may not have let go of its writes yet
+    setTimeout(async () => (await this.outbox.adopt()) && this.work.current && this.reload(), 3000);
   }
 
   async deal() {

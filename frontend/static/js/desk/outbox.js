@@ -24,10 +24,11 @@ export class Outbox extends EventTarget {
     globalThis.addEventListener("focus", () => this.state !== "saved" && this.deliver());
   }
 
-  /** Send what earlier visits left behind. */
-  async start() {
-    await this.boxes.adopt();
+  /** Send what earlier visits left behind; whether there was anything. */
+  async adopt() {
+    const found = await this.boxes.adopt();
     await this.deliver();
+    return found;
   }
 
   /**
