@@ -1,6 +1,6 @@
 """Code points (ours, Postgres' and Python's) and UTF-16 code units (the browser's), both ways.
 
-frontend/static/js/label/offsets.js has the same functions; tests/annotation/offset_vectors.json holds both to the same
+frontend/static/js/desk/offsets.js has the same functions; tests/annotation/offset_vectors.json holds both to the same
 answers.
 """
 

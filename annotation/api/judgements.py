@@ -1,7 +1,8 @@
-"""Comparisons and reports."""
+"""Comparisons, words, numbers and better versions of whole answers, reports."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 from uuid import UUID
 
@@ -11,10 +12,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotation.actions import judgements
-from annotation.api import outputs, shapes
+from annotation.api import records, shapes
 from annotation.api.base import ProjectView, Text, read
+from annotation.api.outputs import PreferenceOutput, RecordOutput, once
 from annotation.errors import BadValue
-from annotation.models import Assignment
+from annotation.models import Assignment, FeedbackRecord
 from annotation.models import Response as Answer
 
 
@@ -32,6 +34,23 @@ class PreferenceInput(serializers.Serializer):
 class ReportInput(serializers.Serializer):
     reason = Text()
     text = Text(default="")
+    assignment = serializers.UUIDField(required=False, allow_null=True)
+
+
+class CritiqueInput(serializers.Serializer):
+    text = Text(default="")
+    verdict = Text(default="", help_text="good, bad or empty")
+    assignment = serializers.UUIDField(required=False, allow_null=True)
+
+
+class RatingInput(serializers.Serializer):
+    dimension = Text(help_text="what the number is about")
+    value = serializers.FloatField()
+    assignment = serializers.UUIDField(required=False, allow_null=True)
+
+
+class RewriteInput(serializers.Serializer):
+    text = Text(help_text="how the answer should have read")
     assignment = serializers.UUIDField(required=False, allow_null=True)
 
 
@@ -54,7 +73,7 @@ class PreferencesView(JudgementView):
     @extend_schema(
         summary="Which of two answers is better",
         request=PreferenceInput,
-        responses=outputs.once(outputs.PreferenceOutput),
+        responses=once(PreferenceOutput),
     )
     def post(self, request: Request, slug: str) -> Response:
         given = read(PreferenceInput, request.data)
@@ -70,20 +89,49 @@ class PreferencesView(JudgementView):
         return Response(shapes.preference(row), status=201 if is_new else 200)
 
 
-class ReportsView(JudgementView):
-    @extend_schema(
-        summary="Tell an admin about an answer",
-        request=ReportInput,
-        responses=outputs.once(outputs.NamedOutput),
-    )
-    def post(self, request: Request, slug: str, pk: UUID) -> Response:
-        answer = self.get_object(Answer.objects.select_related("project"), pk=pk)
-        given = read(ReportInput, request.data)
-        row, is_new = judgements.report(
-            author=self.author,
-            response=answer,
-            assignment=self.held(given.pop("assignment", None)),
-            client_key=self.client_key,
-            **given,
+class OnAnswerView(JudgementView):
+    """One judgement on one answer: `Input` is read, `act` is called, the record is shown."""
+
+    Input: ClassVar[type[serializers.Serializer]]
+    act: ClassVar[Callable[..., tuple[FeedbackRecord, bool]]]
+
+    def record(self, request: Request, pk: UUID) -> Response:
+        answer = self.get_object(Answer.objects.select_related("project", "prompt"), pk=pk)
+        given = read(self.Input, request.data)
+        held = self.held(given.pop("assignment", None))
+        row, is_new = type(self).act(
+            author=self.author, response=answer, assignment=held, client_key=self.client_key, **given
         )
-        return Response({"id": str(row.pk)}, status=201 if is_new else 200)
+        return Response(records.shape(row), status=201 if is_new else 200)
+
+
+class CritiquesView(OnAnswerView):
+    Input, act = CritiqueInput, judgements.critique
+
+    @extend_schema(summary="Words on the whole answer", request=CritiqueInput, responses=once(RecordOutput))
+    def post(self, request: Request, slug: str, pk: UUID) -> Response:
+        return self.record(request, pk)
+
+
+class RatingsView(OnAnswerView):
+    Input, act = RatingInput, judgements.rate
+
+    @extend_schema(summary="A number on a dimension", request=RatingInput, responses=once(RecordOutput))
+    def post(self, request: Request, slug: str, pk: UUID) -> Response:
+        return self.record(request, pk)
+
+
+class RewritesView(OnAnswerView):
+    Input, act = RewriteInput, judgements.rewrite
+
+    @extend_schema(summary="How the answer should have read", request=RewriteInput, responses=once(RecordOutput))
+    def post(self, request: Request, slug: str, pk: UUID) -> Response:
+        return self.record(request, pk)
+
+
+class ReportsView(OnAnswerView):
+    Input, act = ReportInput, judgements.report
+
+    @extend_schema(summary="Tell an admin about an answer", request=ReportInput, responses=once(RecordOutput))
+    def post(self, request: Request, slug: str, pk: UUID) -> Response:
+        return self.record(request, pk)

@@ -242,7 +242,3 @@ class ImportOutput(serializers.Serializer):
 class ImportsOutput(serializers.Serializer):
     items = ImportOutput(many=True)
     next = serializers.UUIDField(allow_null=True)
-
-
-class NamedOutput(serializers.Serializer):
-    id = serializers.UUIDField()

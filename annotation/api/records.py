@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotation.actions import judgements
 from annotation.api import outputs, shapes
 from annotation.api.base import MOST, ProjectView, number, uuid
 from annotation.errors import BadValue
@@ -78,7 +79,14 @@ class RecordsView(ProjectView):
 
 
 class RecordView(ProjectView):
-    needs: ClassVar[dict[str, str]] = {"GET": "records.see_own"}
+    needs: ClassVar[dict[str, str]] = {"GET": "records.see_own", "DELETE": "label"}
+
+    @extend_schema(summary="Take back what I said; it stays readable", responses={200: outputs.RecordOutput})
+    def delete(self, request: Request, slug: str, lineage: UUID) -> Response:
+        versions = records.find(project=self.project, lineage=lineage, mine=request.user)
+        if not versions:
+            raise NotFound("There is no such record, or it is not yours to take back.")
+        return Response(shape(judgements.retract(author=self.author, row=versions[-1])))
 
     @extend_schema(summary="All versions of one record, the first one first", responses=outputs.HistoryOutput)
     def get(self, request: Request, slug: str, lineage: UUID) -> Response:

@@ -127,6 +127,9 @@ URLS: dict[str, Row] = {
     "api-assignment-skip": project(POST=("AMB", 200, 409, {"reason": "unclear"}), pk="assignment"),
     "api-assignment-reopen": project(POST="AMB", pk="assignment"),
     "api-response-spans": project(GET=EVERYONE, POST=("AMB", 201, SPAN), pk="response"),
+    "api-response-critiques": project(POST=("AMB", 422), pk="response"),
+    "api-response-ratings": project(POST=("AMB", 422), pk="response"),
+    "api-response-rewrites": project(POST=("AMB", 422), pk="response"),
     "api-response-reports": project(POST=("AMB", 201, {"reason": "other"}), pk="response"),
     "api-span": project(GET=EVERYONE, PATCH=("AMB", 200, 422), DELETE=("AMB", 200), lineage="span"),
     "api-span-restore": project(POST=("AMB", 200, 409), lineage="span"),
@@ -142,7 +145,7 @@ URLS: dict[str, Row] = {
     "import_again": project(POST="AD", pk="import"),
     # data: API
     "api-records": project(GET=EVERYONE),
-    "api-record": project(GET=EVERYONE, lineage="span"),
+    "api-record": project(GET=EVERYONE, DELETE=("AMB", 200), lineage="span"),
     "api-prompts": project(GET="AMDV", POST=("AD", 422)),
     "api-prompt": project(GET="AMDV", pk="prompt"),
     "api-responses": project(GET="AMDV", POST=("AD", 422)),

@@ -155,3 +155,27 @@ def test_records_prompts_and_answers_over_http(ben, desk):
     history = dev.get(desk.api(f"records/{records['items'][0]['lineage']}")).json()
     assert len(history["versions"]) == 1
     assert dev.get(desk.api("tasks")).json() == {"tasks": {"spans": {"open": 1}, "pair": {"open": 1}}, "unread": 1}
+
+
+def test_whole_answers_are_judged_and_judgements_taken_back(ben, desk):
+    made = {}
+    for path, body, shown in [
+        ("critiques", {"text": "Too short.", "verdict": "bad"}, {"type": "critique", "text": "Too short."}),
+        ("ratings", {"dimension": "truth", "value": 0.5}, {"type": "rating", "value": 0.5}),
+        ("rewrites", {"text": "Better."}, {"type": "rewrite", "response": str(desk.answer.pk)}),
+        ("reports", {"reason": "offensive"}, {"type": "report"}),
+    ]:
+        url = desk.api(f"responses/{desk.answer.pk}/{path}")
+        for status in (201, 200):
+            answer = post(ben, url, body, **{"Idempotency-Key": path})
+            assert answer.status_code == status, answer.json()
+        assert shown.items() <= answer.json().items()
+        made[path] = answer.json()["lineage"]
+    gone = ben.delete(desk.api(f"records/{made['ratings']}")).json()
+    assert (gone["end_reason"], gone["counts"]) == ("retracted", False)
+    mia = desk.cast.client(desk.cast.mia)
+    assert mia.delete(desk.api(f"records/{made['critiques']}")).status_code == 404
+    assert (
+        post(ben, desk.api(f"responses/{desk.answer.pk}/ratings"), {"dimension": "x", "value": "inf"}).status_code
+        == 422
+    )
