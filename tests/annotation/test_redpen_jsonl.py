@@ -191,7 +191,6 @@ def test_a_dry_run_over_several_batches_sees_its_own_earlier_batches(cast, monke
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
 @given(whole=texts, data=st.data())
 def test_any_marked_text_survives_the_way_out_and_in(desk, whole, data):
-    whole = whole.replace("\0", "")
     start = data.draw(st.integers(0, len(whole)))
     end = data.draw(st.integers(start, len(whole)))
     marked = {"start": start, "end": end, "quote": whole[start:end]}
@@ -251,13 +250,13 @@ def test_an_empty_file_has_no_items():
 
 
 def test_the_export_holds_a_few_rows_at_a_time(desk):
-    """4,000 answers of 5 kB are 20 MB; the stream needs a small part of that."""
+    """2,000 answers of 5 kB are 10 MB; the stream needs a small part of that."""
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO annotation_response
             (id, project_id, prompt_id, text, thinking, origin, model, sampling, conversation, metadata)
             SELECT uuidv7(), %s, %s, repeat('x', 5000), '', 'model', '', '{}', '', '{}'
-            FROM generate_series(1, 4000)""",
+            FROM generate_series(1, 2000)""",
             [desk.cast.project.pk, desk.prompt.pk],
         )
     tracemalloc.start()
@@ -266,5 +265,5 @@ def test_the_export_holds_a_few_rows_at_a_time(desk):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert size > 20_000_000
-    assert peak < 8_000_000
+    assert size > 10_000_000
+    assert peak < 6_000_000
