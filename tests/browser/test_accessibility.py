@@ -13,11 +13,13 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.desks import make_tasks, open_label, press, saved, select
+from tests.browser.harness import WIDE
 from tests.browser.pages import routes
 
 AXE = next(Path(axe_playwright_python.__file__).parent.rglob("axe.min.js")).read_text("utf-8")
 RUN = "(scope) => axe.run(scope || document, { resultTypes: ['violations'] })"
 SCHEMES = ["light", "dark"]
+SMALL = {"width": 320, "height": 640}  # also what is left of a wide screen at 400 %
 
 
 def violations(page: Page) -> list[str]:
@@ -69,6 +71,10 @@ def test_axe_finds_nothing_on_any_page(browser, furnished):
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
             wrong += [f"{path} ({scheme}) {line}" for line in violations(page)]
+        page.set_viewport_size(SMALL)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        wrong += [f"{path} is {wide} px wide on a screen of {SMALL['width']}"] if wide > SMALL["width"] else []
+        page.set_viewport_size(WIDE)
     assert {"home", "project", "label", "pair", "members", "account"} <= set(walked), walked
     assert not wrong, "\n".join(wrong)
 
