@@ -41,10 +41,11 @@ def group_relative(rewards: Tensor, *, scale: Scale = "group", unbiased: bool = 
     if scale == "none":
         return centred
     if scale == "group":
-        variance = centred.square().sum(-1, keepdim=True) / (count - unbiased).clamp_min(1)
+        variance = centred.square().sum(-1, keepdim=True) / (count - int(unbiased)).clamp_min(1)
     else:
         variance = Moments.of(rewards[there]).variance(unbiased=unbiased).to(rewards.dtype)
-    return centred / (variance.sqrt() + epsilon)
+    deviation = variance.sqrt() + epsilon
+    return centred / torch.where(deviation > 0, deviation, 1.0)
 
 
 @torch.no_grad()
@@ -115,7 +116,7 @@ class Moments:
     def variance(self, *, unbiased: bool = True) -> Tensor:
         """Around the mean; 0 of fewer than two values."""
         spread = (self.squares - self.total * self.mean).clamp_min(0)
-        return spread / (self.count - unbiased).clamp_min(1)
+        return spread / (self.count - int(unbiased)).clamp_min(1)
 
 
 @torch.no_grad()

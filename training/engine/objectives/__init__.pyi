@@ -1,3 +1,4 @@
+from . import table as table
 from .classification import any_of as any_of
 from .classification import one_of as one_of
 from .classification import token_classification as token_classification
