@@ -33,7 +33,7 @@ from annotation.models import (
 )
 from redpen.accounts.models import Project
 
-CHUNK = 500
+CHUNK = 200  # rows in hand at a time
 Line = dict[str, Any]
 
 

@@ -266,4 +266,4 @@ def test_the_export_holds_a_few_rows_at_a_time(desk):
     finally:
         tracemalloc.stop()
     assert size > 10_000_000
-    assert peak < 6_000_000
+    assert peak < 5_000_000
