@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -73,6 +74,7 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
         )
     threads = int(order.get("threads") or os.cpu_count() or 1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # libraries talking to each other
 
     import torch
 

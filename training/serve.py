@@ -19,6 +19,7 @@ import os
 import socket
 import threading
 import time
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ class Models:
         if card["kind"] == "span_reward_model":
             return engine.scoring.SpanScorer.load(folder, base=base)
         if card["kind"] == "policy":
-            policy = engine.policy.Policy.open(base, folder)
+            policy = engine.policy.Policy.open(base, folder, precision=card.get("precision", "fp32"))
             policy.passage_tokens = card.get("prompt", {}).get("passage_tokens", 0)
             return policy
         raise Refusal(422, "model.kind", f"A {card['kind']} cannot be asked anything yet.")
@@ -144,7 +145,7 @@ class Models:
 
 def score(models: Models, body: dict[str, Any]) -> dict[str, Any]:
     """Every token of the answer with what the model thinks of it, and one number for all."""
-    from training.engine.scoring import SpanScorer, TooLongToScore, reward
+    from training.engine.scoring import SpanScorer, TooLongToScore, disjoint, reward
 
     asked = ScoreAsked.model_validate(body)
     scorer = models.get(asked.model_path)
@@ -154,7 +155,7 @@ def score(models: Models, body: dict[str, Any]) -> dict[str, Any]:
         tokens = scorer.score(*asked.plain(), asked.text)
     except TooLongToScore as error:
         raise Refusal(422, "text.too_long", str(error), "Score a shorter answer.") from error
-    return {"tokens": tokens, "reward": reward(tokens)}
+    return {"tokens": disjoint(tokens), "reward": reward(tokens)}
 
 
 def generate(models: Models, body: dict[str, Any]) -> dict[str, Any]:
@@ -271,12 +272,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("DATA_DIR") or ROOT / "var"))
     parser.add_argument("--idle", type=float, default=900.0, help="seconds without a request before it ends; 0: never")
     parser.add_argument("--threads", type=int, default=int(os.environ.get("TRAIN_THREADS") or os.cpu_count() or 1))
-    parser.add_argument(
-        "--memory", type=float, default=0.0, help="GB that models may hold; 0: a third of the machine's"
-    )
+    parser.add_argument("--memory", type=float, default=0.0, help="GB that models may hold; 0: a third of all")
     chosen = parser.parse_args(arguments)
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # libraries talking to each other
     if chosen.fd is not None:
         listener = socket.socket(fileno=chosen.fd)
     else:

@@ -12,7 +12,7 @@ from training.engine.logprobs import completion_logprobs
 from training.engine.packs import Row, lay_out
 from training.engine.policy import Lora, Policy, log_ratios
 from training.engine.rollouts import Sampling, sample
-from training.engine.scoring import Reading, SpanScorer, card_of, reward
+from training.engine.scoring import Reading, SpanScorer, card_of, disjoint, reward
 from training.engine.tokens import render_chat
 
 ASK = [{"role": "user", "content": "How do I fill the tank of my Fernwell Mini?"}]
@@ -30,7 +30,7 @@ def row(policy, name="r", answer=ANSWER):
 
 
 def train_a_little(policy, steps=3):
-    optimizer = torch.optim.SGD(policy.parameters, lr=1.0)
+    optimizer = torch.optim.Adam(policy.parameters, lr=0.01)
     for _ in range(steps):
         (-completion_logprobs(policy.model, lay_out([row(policy)])).values.sum()).backward()
         optimizer.step()
@@ -94,7 +94,7 @@ def test_a_head_and_its_adapter_come_back_bit_for_bit_in_a_fresh_process(policy,
     )
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert json.loads(there.splitlines()[-1]) == here
-    assert "".join(token["text"] for token in here) == ANSWER
+    assert "".join(token["text"] for token in disjoint(here)) == ANSWER
 
 
 def test_the_classifier_is_read_at_the_token_itself(policy):
@@ -122,6 +122,19 @@ def test_a_score_alone_is_the_score_in_any_batch(policy):
         if found:
             alone = scorer.score(**item)
             assert [t["score"] for t in alone] == pytest.approx([t["score"] for t in found], abs=1e-5)
+
+
+def test_tokens_that_share_a_character_are_one_entry_on_a_page(policy):
+    """An emoji is several tokens; a heat map draws each character once."""
+    head = TokenHead(policy.model.config.hidden_size, ["bad", "neutral", "good", "rude_phrase"])
+    torch.nn.init.normal_(head.linear.weight)
+    scorer = SpanScorer(policy, head.eval(), labels=["rude_phrase"], reading=Reading(echo=False))
+    for text in (ANSWER, "👩‍🌾👍🏽 مرحبا", "", "a\u0301\r\n  b"):
+        tokens = scorer.score(ASK, [], text)
+        pieces = disjoint(tokens)
+        assert "".join(piece["text"] for piece in pieces) == text
+        assert all(text[piece["start"] : piece["end"]] == piece["text"] for piece in pieces)
+        assert all(0 <= piece["bad"] <= 1 and set(piece["labels"]) == {"rude_phrase"} for piece in pieces)
 
 
 # --- rollouts

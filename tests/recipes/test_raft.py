@@ -138,7 +138,7 @@ def test_the_penalty_is_beta_times_the_log_ratio_and_stands_in_the_ranking_only(
     liked = written(moved, "yes!!", "no")
     from training import engine
 
-    optimizer = torch.optim.SGD(moved.parameters, lr=0.5)
+    optimizer = torch.optim.Adam(moved.parameters, lr=0.01)
     for _ in range(4):
         pack = engine.packs.lay_out([row_of("p", ask, liked[0].sample)])
         (-engine.logprobs.completion_logprobs(moved.model, pack).values.sum()).backward()

@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from training.engine.logprobs import completion_logprobs
-from training.engine.models import load_base
+from training.engine.models import Precision, load_base
 from training.engine.packs import Row, micro_batches
 
 TRAINED = "default"  # peft's own name, so that the saved folder is an ordinary adapter
@@ -29,6 +29,7 @@ class Lora:
     rank: int = 16
     alpha: float | None = None  # twice the rank when not given
     dropout: float = 0.0
+    last: float = 1.0  # share of the layers that get it, from the top: below them nothing is differentiated
     targets: Sequence[str] | str = "all-linear"  # never the head: it is left to those who ask for it
 
 
@@ -42,9 +43,24 @@ class Policy:
         self.passage_tokens = 0  # how much of a prompt's passages it was trained to be shown
 
     @classmethod
-    def load(cls, base: Path | str, *, lora: Lora | None = None, parent: Path | None = None, seed: int = 0) -> Policy:
-        """The base with a fresh adapter, drawn from `seed`, or with a copy of `parent`'s to go on training."""
-        model, tokenizer = load_base(base)
+    def load(
+        cls,
+        base: Path | str,
+        *,
+        lora: Lora | None = None,
+        parent: Path | None = None,
+        seed: int = 0,
+        precision: Precision = "fp32",
+        depth: float = 1.0,
+    ) -> Policy:
+        """The base with a fresh adapter, drawn from `seed`, or with a copy of `parent`'s to go on training.
+
+        `precision` is the frozen base's; what is trained is float32 in any case. With a `depth` below 1 only that share
+        of the layers is kept, from the bottom: enough for a classifier, and too little for a writer.
+        """
+        model, tokenizer = load_base(base, precision=precision)
+        if depth < 1:
+            _cut(model, depth)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         if parent is not None:
@@ -55,15 +71,15 @@ class Policy:
             options = lora or Lora()
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                wrapped = get_peft_model(model, _config(options), adapter_name=TRAINED)
+                wrapped = get_peft_model(model, _config(options, model.config.num_hidden_layers), adapter_name=TRAINED)
         return cls(wrapped, tokenizer, base=Path(base))
 
     @classmethod
-    def open(cls, base: Path | str, adapter: Path | None) -> Policy:
-        """A trained policy to sample from or score with; `adapter` None is the base itself, with an adapter that does
-        nothing.
-        """
-        policy = cls.load(base, parent=None, lora=Lora(rank=1)) if adapter is None else cls.load(base, parent=adapter)
+    def open(
+        cls, base: Path | str, adapter: Path | None, *, precision: Precision = "fp32", depth: float = 1.0
+    ) -> Policy:
+        """What was trained, to sample from or to score with; `adapter` None is the base, with one that does nothing."""
+        policy = cls.load(base, parent=adapter, lora=Lora(rank=1), precision=precision, depth=depth)
         policy.model.eval()
         return policy
 
@@ -119,14 +135,23 @@ def log_ratios(policy: Policy, rows: Sequence[Row], *, tokens: int) -> list[floa
     return gaps
 
 
-def _config(options: Lora) -> LoraConfig:
+def _config(options: Lora, layers: int) -> LoraConfig:
+    first = layers - max(1, round(options.last * layers))
     return LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha if options.alpha is not None else 2 * options.rank,  # type: ignore[arg-type]
         lora_dropout=options.dropout,
         target_modules=options.targets if isinstance(options.targets, str) else list(options.targets),
+        layers_to_transform=list(range(first, layers)) if first else None,
         task_type="CAUSAL_LM",
     )
+
+
+def _cut(model: Any, depth: float) -> None:
+    backbone = model.get_decoder()
+    kept = max(1, round(depth * len(backbone.layers)))
+    backbone.layers = backbone.layers[:kept]
+    model.config.num_hidden_layers = kept
 
 
 def _freeze(model: PeftModel, adapter: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -111,7 +112,9 @@ class SpanScorer:
         """Read an artifact; `base` overrides the place of the base model that it was trained on."""
         folder = Path(folder)
         card = json.loads((folder / "redpen.json").read_text())
-        policy = Policy.open(base or card["base"], folder)
+        policy = Policy.open(
+            base or card["base"], folder, precision=card.get("precision", "fp32"), depth=card.get("depth", 1.0)
+        )
         head = TokenHead.load(folder / "head.safetensors")
         return cls(policy, head, labels=[label["key"] for label in card["labels"]], reading=Reading(**card["reading"]))
 
@@ -168,6 +171,40 @@ def reward(scores: Sequence[TokenScore]) -> float:
     answer.
     """
     return sum(token["score"] for token in scores) / len(scores) if scores else 0.0
+
+
+def disjoint(scores: Sequence[TokenScore]) -> list[TokenScore]:
+    """The same scores with no character in two of them: tokens that are parts of one character (an emoji, say) become
+    one entry with their mean, as a page needs them.
+    """
+    found: list[TokenScore] = []
+    together: list[TokenScore] = []
+    for token in [*scores, None]:
+        if together and (token is None or token["start"] >= max(one["end"] for one in together)):
+            found.append(_mean(together))
+            together = []
+        if token is not None:
+            together.append(token)
+    return found
+
+
+def _mean(tokens: Sequence[TokenScore]) -> TokenScore:
+    if len(tokens) == 1:
+        return tokens[0]
+    last = max(tokens, key=lambda token: token["end"])
+    text = tokens[0]["text"]
+    for before, token in pairwise(tokens):
+        text += token["text"][max(0, before["end"] - token["start"]) :]
+    n = len(tokens)
+    return TokenScore(
+        start=tokens[0]["start"],
+        end=last["end"],
+        text=text,
+        good=sum(token["good"] for token in tokens) / n,
+        bad=sum(token["bad"] for token in tokens) / n,
+        score=sum(token["score"] for token in tokens) / n,
+        labels={label: sum(token["labels"][label] for token in tokens) / n for label in tokens[0]["labels"]},
+    )
 
 
 def card_of(reading: Reading) -> dict[str, Any]:

@@ -33,6 +33,8 @@ class Config(RecipeConfig):
     lr: float = option(3e-4, "learning rate of the adapter", source="ours; the paper's 1e-5 is for 8B", gt=0, le=0.1)
     head_lr: float = option(1e-3, "learning rate of the classifier on top", source="ours", gt=0, le=0.1)
     rank: int = option(16, "rank of the adapter", source="Text2Grad, LoRA r16", ge=1, le=256)
+    depth: float = option(1.0, "share of the base's layers that are read, from the bottom", source="ours", gt=0, le=1)
+    adapted: float = option(1.0, "share of those layers that get the adapter, from the top", source="ours", gt=0, le=1)
     dropout: float = option(0.0, "dropout in the adapter and before the classifier", ge=0, lt=1)
     weight_decay: float = option(0.01, "decay of the adapter's weights", ge=0, le=1)
     echo: bool = option(True, "read the answer twice and classify the second reading", source="Text2Grad, mechanism 8")
@@ -51,6 +53,9 @@ class Config(RecipeConfig):
         source="mechanism 8: balanced",
     )
     label_weight: float = option(0.5, "weight of the labels beside the sentiment", ge=0, le=10)
+    precision: Literal["fp32", "bf16", "auto"] = option(
+        "fp32", "of the frozen base; auto takes bf16 where this machine is faster in it; what is trained is fp32"
+    )
     micro_batch_tokens: int = option(
         4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
     )
@@ -70,8 +75,13 @@ def train(run: RunContext, config: Config) -> None:
     reading = engine.scoring.Reading(
         echo=config.echo, passage_tokens=config.passage_tokens, max_tokens=config.max_tokens
     )
+    precision = engine.models.fast_precision() if config.precision == "auto" else config.precision
     policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank, dropout=config.dropout), seed=run.seed
+        run.base_model,
+        lora=engine.policy.Lora(rank=config.rank, dropout=config.dropout, last=config.adapted),
+        seed=run.seed,
+        precision=precision,
+        depth=config.depth,
     )
     outputs = ["bad", "neutral", "good", *(label["key"] for label in labels)]
     head = engine.heads.TokenHead(policy.model.config.hidden_size, outputs, dropout=config.dropout)
@@ -136,6 +146,8 @@ def train(run: RunContext, config: Config) -> None:
         base=str(run.base_model),
         labels=labels,
         reading=engine.scoring.card_of(reading),
+        precision=precision,
+        depth=config.depth,
         metrics={**figures, "answers": len(learned)},
     )
 
@@ -279,7 +291,16 @@ RECIPE = Recipe(
     Config=Config,
     presets={
         "paper": {"epochs": 3, "lr": 1e-5, "head_lr": 1e-4, "rank": 16, "max_tokens": 2048, "passage_tokens": 1024},
-        "laptop": {"epochs": 2, "batch_size": 8, "max_tokens": 768, "passage_tokens": 160, "rank": 8},
+        "laptop": {
+            "epochs": 2,
+            "batch_size": 8,
+            "rank": 8,
+            "depth": 0.67,
+            "adapted": 0.5,
+            "passage_tokens": 160,
+            "max_tokens": 768,
+            "precision": "auto",
+        },
     },
     train=train,
 )
