@@ -63,9 +63,9 @@ def test_static_files_come_under_hashed_names_with_a_year_to_keep(redpen):
 
 def test_the_model_server_is_started_by_its_first_caller(redpen):
     assert redpen.child("model-server") is None
-    with socket.create_connection(("127.0.0.1", int(redpen.settings["MODEL_SERVER_PORT"])), timeout=30) as caller:
+    with socket.create_connection(("127.0.0.1", int(redpen.settings["MODEL_SERVER_PORT"])), timeout=90) as caller:
         caller.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        wait_for(lambda: redpen.child("model-server"), 10, redpen.output)
+        wait_for(lambda: redpen.child("model-server"), 30, redpen.output)
         assert caller.recv(12) == b"HTTP/1.1 200"
 
 
