@@ -249,21 +249,24 @@ def test_an_empty_file_has_no_items():
     assert values(b"") == values(b" \n") == values(b"[]") == []
 
 
-def test_the_export_holds_a_few_rows_at_a_time(desk):
-    """2,000 answers of 5 kB are 10 MB; the stream needs a small part of that."""
+def peak_of_export(desk, count) -> int:
+    """The most memory that the export of so many answers of 5 kB more has in hand."""
     with connection.cursor() as cursor:
         cursor.execute(
             """INSERT INTO annotation_response
             (id, project_id, prompt_id, text, thinking, origin, model, sampling, conversation, metadata)
             SELECT uuidv7(), %s, %s, repeat('x', 5000), '', 'model', '', '{}', '', '{}'
-            FROM generate_series(1, 2000)""",
-            [desk.cast.project.pk, desk.prompt.pk],
+            FROM generate_series(1, %s)""",
+            [desk.cast.project.pk, desk.prompt.pk, count],
         )
     tracemalloc.start()
     try:
-        size = sum(len(piece) for piece in export_text(desk.cast.project, types=["response"]))
-        _, peak = tracemalloc.get_traced_memory()
+        assert sum(len(piece) for piece in export_text(desk.cast.project, types=["response"])) > 5000 * count
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert size > 10_000_000
-    assert peak < 5_000_000
+
+
+def test_the_export_needs_the_same_memory_for_three_times_as_much(desk):
+    small = peak_of_export(desk, 700)
+    assert peak_of_export(desk, 1400) < 1.2 * small
