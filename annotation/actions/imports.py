@@ -11,7 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -118,6 +118,12 @@ def carry_out(job: ImportJob) -> ImportJob:
         finish(job, state=State.FAILED, error="The uploaded file is no longer there. Upload it again.")
     except OSError as error:
         finish(job, state=State.FAILED, error=f"The file could not be read: {error.strerror}.")
+    except (OperationalError, InterfaceError) as error:  # the database is away: the lease lapses, another try comes
+        log.warning("import.interrupted", extra={"import": str(job.pk), "error": type(error).__name__})
+        return job
+    except Exception:  # the edge of the worker: nothing above could tell the one who waits
+        log.exception("import.broken", extra={"import": str(job.pk)})
+        finish(job, state=State.FAILED, error=f"This is a fault of ours; the log says more about import {job.pk}.")
     else:
         with transaction.atomic():
             if finish(job, state=State.DONE, report=report.as_json()):
@@ -167,7 +173,8 @@ class Keeper:
         report = {**self.report.as_json(), "refusals": []}
         mine = ImportJob.objects.filter(pk=self.job.pk, state=State.RUNNING, attempt=self.job.attempt)
         try:
-            if not mine.update(lease_expires_at=lease_end(), report=report):
+            renewed = mine.update(lease_expires_at=lease_end(), report=report)
+            if not renewed and ImportJob.objects.filter(pk=self.job.pk).exists():
                 self.lost.set()
         except DatabaseError as error:  # the next beat may find it again; until then the lease runs
             log.warning("import.not_renewed", extra={"import": str(self.job.pk), "error": type(error).__name__})

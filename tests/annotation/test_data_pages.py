@@ -9,6 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from annotation.actions import judgements, spans
 from annotation.actions.people import Author
+from annotation.importers.redpen_jsonl import RedpenJSONL
 from annotation.models import ImportJob, Label, Task
 from annotation.tasks import import_file, sweep
 
@@ -199,3 +200,17 @@ def test_an_admin_sends_what_waits_for_nobody_to_the_annotators(desk):
     assert b"2 answers and 1 pairs were added to the work." in answer.content
     assert b"wait for nobody" not in page(desk, desk.cast.ada, "ask/").content
     assert set(Task.objects.values_list("kind", "state")) == {("spans", "open"), ("pair", "open")}
+
+
+def test_a_fault_of_ours_ends_the_import_and_says_so(desk, monkeypatch):
+    upload(desk, LINES)
+    job = ImportJob.objects.get()
+
+    def stumble(self, parsed):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RedpenJSONL, "store", stumble)
+    import_file(str(job.pk))
+    job.refresh_from_db()
+    assert job.state == "failed"
+    assert "fault of ours" in job.error
