@@ -76,6 +76,27 @@ def test_only_the_adapter_is_trained_and_the_same_seed_draws_the_same_one(base):
     assert not all(torch.equal(a, b) for a, b in zip(first.parameters, other.parameters, strict=True))
 
 
+def test_a_classifier_may_read_fewer_layers_and_adapt_only_the_upper_ones(base, tmp_path):
+    shallow = Policy.load(base, lora=Lora(rank=2, last=0.5), depth=0.67)
+    assert len(shallow.model.get_base_model().get_decoder().layers) == 2
+    assert {name.split(".layers.")[1][0] for name, p in shallow.model.named_parameters() if p.requires_grad} == {"1"}
+    for parameter in shallow.parameters:
+        torch.nn.init.normal_(parameter, std=0.1)
+    shallow.save(tmp_path)
+    again = Policy.open(base, tmp_path, depth=0.67)
+    shallow.model.eval()
+    values = [completion_logprobs(one.model, lay_out([row(one)])).values for one in (shallow, again)]
+    assert torch.equal(*values)
+
+
+def test_a_base_in_half_precision_scores_nearly_the_same(base):
+    full, half = (Policy.open(base, None, precision=precision) for precision in ("fp32", "bf16"))
+    values = [completion_logprobs(one.model, lay_out([row(one)])).values for one in (full, half)]
+    assert values[1].dtype == torch.float32
+    assert not torch.equal(*values)
+    assert torch.allclose(*values, atol=0.5)
+
+
 def test_a_head_and_its_adapter_come_back_bit_for_bit_in_a_fresh_process(policy, base, tmp_path):
     train_a_little(policy)
     head = TokenHead(policy.model.config.hidden_size, ["bad", "neutral", "good", "rude_phrase"])

@@ -16,7 +16,7 @@ from training.recipes.context import RecipeError
 CONFIG = {"epochs": 1, "batch_size": 8, "lr": 3e-3, "rank": 4, "echo": False, "passage_tokens": 0, "max_left_out": 1.0}
 
 
-def order(directory, base, snapshot, **changes):
+def order(directory, base, data, **changes):
     run = {
         "run_id": "r",
         "attempt": 1,
@@ -25,7 +25,7 @@ def order(directory, base, snapshot, **changes):
         "seed": 0,
         "threads": 1,
         "base_model": str(base),
-        "snapshot": str(snapshot),
+        "snapshot": str(data),
         "models": {},
         **changes,
     }

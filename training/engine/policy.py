@@ -71,7 +71,7 @@ class Policy:
             options = lora or Lora()
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                wrapped = get_peft_model(model, _config(options, model.config.num_hidden_layers), adapter_name=TRAINED)
+                wrapped = get_peft_model(model, _config(options, model), adapter_name=TRAINED)
         return cls(wrapped, tokenizer, base=Path(base))
 
     @classmethod
@@ -135,13 +135,20 @@ def log_ratios(policy: Policy, rows: Sequence[Row], *, tokens: int) -> list[floa
     return gaps
 
 
-def _config(options: Lora, layers: int) -> LoraConfig:
+def _config(options: Lora, model: Any) -> LoraConfig:
+    layers = model.config.num_hidden_layers
     first = layers - max(1, round(options.last * layers))
+    targets = options.targets if isinstance(options.targets, str) else list(options.targets)
+    if first and targets == "all-linear":  # peft takes a range of layers only with names
+        backbone = model.get_decoder()
+        targets = sorted(
+            {name.rpartition(".")[2] for name, part in backbone.layers.named_modules() if isinstance(part, nn.Linear)}
+        )
     return LoraConfig(
         r=options.rank,
         lora_alpha=options.alpha if options.alpha is not None else 2 * options.rank,  # type: ignore[arg-type]
         lora_dropout=options.dropout,
-        target_modules=options.targets if isinstance(options.targets, str) else list(options.targets),
+        target_modules=targets,
         layers_to_transform=list(range(first, layers)) if first else None,
         task_type="CAUSAL_LM",
     )
