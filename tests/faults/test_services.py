@@ -73,7 +73,7 @@ def test_nothing_is_left_when_the_supervisor_is_killed_and_the_next_start_is_wel
         one.process.send_signal(signal.SIGKILL)
         one.process.wait()
         wait_for(lambda: not one.left(), 15, lambda: "\n".join(one.left()))
-        one.start_and_wait(30)
+        one.start_and_wait()
         found = one.manage("shell", "-c", "from redpen.accounts.models import Project; print(Project.objects.count())")
         assert found.split()[-1] == "1"
 
@@ -84,7 +84,7 @@ def test_a_stale_pid_file_that_names_a_living_process_does_not_stop_postgres():
         one.stop()
         pid_file = one.data_dir / "postgres" / "postmaster.pid"
         pid_file.write_text(f"1\n{one.data_dir}/postgres\n0\n5432\n\n\n\n")
-        one.start_and_wait(30)
+        one.start_and_wait()
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
