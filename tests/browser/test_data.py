@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from annotation.models import ImportJob, Response
+from annotation.models import ImportJob, Response, SpanCritique
 from annotation.tasks import import_file
 from redpen.accounts.models import User
 from tests.annotation.conftest import make_desk
+from tests.browser.desks import press, saved, select
 from tests.browser.test_accessibility import violations
 from tests.cast import make_cast
 from training.demo import fill_demo
@@ -62,3 +63,31 @@ def test_a_file_is_uploaded_watched_and_reported(browser, screenshot):
     expect(page.locator("#job [role=status]")).to_contain_text("3 items read, 1 item refused.")
     screenshot(page, "import-done", full=True)
     assert violations(page) == []
+
+
+def test_a_first_project_without_the_demo_is_made_filled_and_labelled(browser, transactional_db):
+    """Create, import, label: the marks count and can be seen among the records."""
+    page = browser.signed_in(make_cast().zoe, "/projects/new/")
+    page.get_by_label("Name").fill("Harbour answers")
+    page.get_by_role("button", name="Make project").click()
+    expect(page.get_by_role("heading", name="Harbour answers")).to_be_visible()
+    page.get_by_role("link", name="Import answers").first.click()
+    answers = LINES.splitlines()[:2]
+    page.get_by_label("File").set_input_files(
+        {"name": "first.jsonl", "mimeType": "text/plain", "buffer": b"\n".join(answers)}
+    )
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_text("Waiting for a worker.")).to_be_visible()
+    import_file(str(ImportJob.objects.get().pk))
+    expect(page.get_by_text("People will be asked about 1 answer.")).to_be_visible()
+    page.get_by_role("link", name="Label answers").click()
+    expect(page.locator("#answer")).to_be_focused()
+    select(page, 1)
+    press(page, "1", "Enter")
+    saved(page)
+    press(page, "Control+Enter")
+    expect(page.locator("#nothing")).to_contain_text("All done")
+    mark = SpanCritique.objects.get()
+    assert (mark.quote, mark.assignment.state) == ("Because.", "submitted")
+    page.goto("/p/harbour-answers/data/")
+    expect(page.locator("table.records tbody tr", has_text="Wrong, severity")).to_contain_text("counts")
