@@ -88,6 +88,6 @@ def test_a_first_project_without_the_demo_is_made_filled_and_labelled(browser, t
     press(page, "Control+Enter")
     expect(page.locator("#nothing")).to_contain_text("All done")
     mark = SpanCritique.objects.get()
-    assert (mark.quote, mark.assignment.state) == ("Because.", "submitted")
+    assert (mark.quote, mark.assignment.state) == ("Because", "submitted")
     page.goto("/p/harbour-answers/data/")
     expect(page.locator("table.records tbody tr", has_text="Wrong, severity")).to_contain_text("counts")
