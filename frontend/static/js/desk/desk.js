@@ -1,7 +1,8 @@
 // What the label page and the pair page share: the outbox, undo, the bar of keys, skip and report, what is left, the empty desk.
 import { toast } from "../shell/toasts.js";
 import { Api } from "./api.js";
-import { Keys, sign } from "./keys.js";
+import { askForReason } from "./dialogs.js";
+import { Keys } from "./keys.js";
 import { Outbox } from "./outbox.js";
 import { showGuidelines, showMessages, showPassages } from "./prompt.js";
 import { Status } from "./status.js";
@@ -58,7 +59,11 @@ export class Desk {
     } catch (error) {
       byId("nothing").hidden = false;
       byId("item").hidden = true;
-      this.#words(byId("nothing"), "There is no work on the desk yet.", /** @type {Error} */ (error).message || "The server cannot be reached.");
+      this.#words(
+        byId("nothing"),
+        "There is no work on the desk yet.",
+        /** @type {Error} */ (error).message || "The server cannot be reached.",
+      );
       setTimeout(() => !this.work.current && this.deal(), 5000);
     }
   }
@@ -85,21 +90,16 @@ export class Desk {
     });
     work.addEventListener("nothing", (event) => this.#nothing(/** @type {CustomEvent} */ (event).detail));
     work.addEventListener("stuck", () => this.deal());
-    work.addEventListener("extra", () => toast("Your place had been given away meanwhile; your answer is kept as one more opinion."));
+    work.addEventListener("extra", () =>
+      toast("Your place had been given away meanwhile; your answer is kept as one more opinion."),
+    );
     outbox.addEventListener("delivered", (event) => {
       const { assignment, write } = /** @type {CustomEvent} */ (event).detail;
       this.others.postMessage({ assignment, type: write.type });
     });
     this.others.addEventListener("message", ({ data }) => this.#elsewhere(data));
-    for (const [dialog, run] of /** @type {const} */ ([["skip", this.skip], ["report", this.report]])) {
-      byId(`${dialog}-form`).addEventListener("submit", (event) => {
-        const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
-        run.call(this, String(form.get("reason")), String(form.get("text") ?? ""));
-        /** @type {HTMLFormElement} */ (event.target).reset();
-      });
-      const form = /** @type {HTMLFormElement} */ (byId(`${dialog}-form`));
-      form.addEventListener("keydown", (event) => chooseByDigit(form, event));
-    }
+    askForReason(byId("skip-form"), (reason, text) => this.skip(reason, text));
+    askForReason(byId("report-form"), (reason, text) => this.report(reason, text));
     document.addEventListener("focusin", ({ target }) => {
       if (target instanceof HTMLTextAreaElement) this.entered.set(target, target.value);
     });
@@ -108,7 +108,8 @@ export class Desk {
       if (/** @type {Element} */ (event.target).closest("[data-key]")) event.preventDefault();
     });
     document.addEventListener("click", (event) => {
-      const key = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest("[data-key]"))?.dataset.key;
+      const key = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest("[data-key]"))
+        ?.dataset.key;
       if (key) this.keys.byKey.get(key)?.run();
     });
   }
@@ -185,7 +186,10 @@ export class Desk {
     try {
       const gesture = await this.undo[way]();
       if (gesture) this.say(way === "undo" ? `Undone: ${gesture.words}` : `Done again: ${gesture.words}`);
-      else toast(way === "undo" ? "There is nothing to undo since this page was opened." : "There is nothing to do again.");
+      else
+        toast(
+          way === "undo" ? "There is nothing to undo since this page was opened." : "There is nothing to do again.",
+        );
       if (document.activeElement === document.body) this.settle();
     } catch {
       toast("That was sent already and needs the connection to take back. Try again in a moment.", "warn");
@@ -209,7 +213,13 @@ export class Desk {
   report(reason, text) {
     const { current } = this.work;
     const response = (current.response ?? current.left).id;
-    this.outbox.add(current.id, { type: "report", path: `responses/${response}/reports`, method: "POST", body: { reason, text, assignment: current.id }, words: "a report" });
+    this.outbox.add(current.id, {
+      type: "report",
+      path: `responses/${response}/reports`,
+      method: "POST",
+      body: { reason, text, assignment: current.id },
+      words: "a report",
+    });
     toast("Reported. An admin of the project will see it.", "good");
   }
 
@@ -220,15 +230,48 @@ export class Desk {
   commonCommands() {
     // a field's own undo comes first, while something was typed in it
     const inField = (/** @type {HTMLTextAreaElement} */ field) => this.entered.get(field) === field.value;
-    const open = (/** @type {string} */ id) => this.work.current && !this.work.leaving && /** @type {HTMLDialogElement} */ (byId(id)).showModal();
+    const open = (/** @type {string} */ id) =>
+      this.work.current && !this.work.leaving && /** @type {HTMLDialogElement} */ (byId(id)).showModal();
     return [
-      { keys: ["Ctrl+z"], words: "undo the last gesture, a submit too", group: "Going on", where: "page", inField, run: () => this.travel("undo") },
-      { keys: ["Ctrl+Shift+z", "Ctrl+y"], words: "do it again", group: "Going on", where: "page", inField, run: () => this.travel("redo") },
+      {
+        keys: ["Ctrl+z"],
+        words: "undo the last gesture, a submit too",
+        group: "Going on",
+        where: "page",
+        inField,
+        run: () => this.travel("undo"),
+      },
+      {
+        keys: ["Ctrl+Shift+z", "Ctrl+y"],
+        words: "do it again",
+        group: "Going on",
+        where: "page",
+        inField,
+        run: () => this.travel("redo"),
+      },
       { keys: ["x"], words: "skip this one, with a reason", group: "Going on", where: "page", run: () => open("skip") },
       { keys: ["!"], words: "report it to an admin", group: "Going on", where: "page", run: () => open("report") },
-      { keys: ["c"], words: "open or close the passages", group: "Reading", where: "page", run: () => toggle("context") },
-      { keys: ["i"], words: "open or close the guidelines", group: "Reading", where: "page", run: () => toggle("guidelines") },
-      { keys: ["?"], words: "show this sheet", group: "Reading", where: "page", run: () => this.keys.show(byId("keys")) },
+      {
+        keys: ["c"],
+        words: "open or close the passages",
+        group: "Reading",
+        where: "page",
+        run: () => toggle("context"),
+      },
+      {
+        keys: ["i"],
+        words: "open or close the guidelines",
+        group: "Reading",
+        where: "page",
+        run: () => toggle("guidelines"),
+      },
+      {
+        keys: ["?"],
+        words: "show this sheet",
+        group: "Reading",
+        where: "page",
+        run: () => this.keys.show(byId("keys")),
+      },
     ];
   }
 }
@@ -243,17 +286,3 @@ function toggle(id) {
   const details = /** @type {HTMLDetailsElement} */ (byId(id));
   if (!details.hidden) details.open = !details.open;
 }
-
-/**
- * In the dialogs too: one key a reason.
- * @param {HTMLFormElement} form
- * @param {KeyboardEvent} event
- */
-function chooseByDigit(form, event) {
-  if (event.target instanceof HTMLTextAreaElement || !/^[1-9]$/.test(event.key)) return;
-  const radio = /** @type {HTMLInputElement | undefined} */ (form.querySelectorAll("input[type=radio]")[Number(event.key) - 1]);
-  if (radio) radio.checked = true;
-  radio?.focus();
-}
-
-export { sign };

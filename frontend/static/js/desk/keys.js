@@ -81,7 +81,15 @@ export class Keys {
   }
 }
 
-const SIGNS = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Delete: "Del", " ": "Space", Escape: "Esc" };
+const SIGNS = {
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  Delete: "Del",
+  " ": "Space",
+  Escape: "Esc",
+};
 
 /** @param {string} key */
 export function sign(key) {

@@ -25,7 +25,8 @@ export class CodePoints {
    * @returns {number} UTF-16 units from the start
    */
   toUnits(point) {
-    if (!Number.isInteger(point) || point < 0 || point > this.length) throw new RangeError(`No code point ${point} in a text of ${this.length}.`);
+    if (!Number.isInteger(point) || point < 0 || point > this.length)
+      throw new RangeError(`No code point ${point} in a text of ${this.length}.`);
     return point + countBelow(this.wide, (wide) => wide < point);
   }
 
@@ -35,7 +36,8 @@ export class CodePoints {
    * @returns {number} code points from the start
    */
   fromUnits(unit, round = "down") {
-    if (!Number.isInteger(unit) || unit < 0 || unit > this.text.length) throw new RangeError(`No unit ${unit} in a text of ${this.text.length}.`);
+    if (!Number.isInteger(unit) || unit < 0 || unit > this.text.length)
+      throw new RangeError(`No unit ${unit} in a text of ${this.text.length}.`);
     // the k-th wide character begins k units later than its code point index says
     const begun = countBelow(this.wide, (wide, k) => wide + k < unit);
     const inside = begun > 0 && this.wide[begun - 1] + begun === unit;

@@ -146,7 +146,10 @@ export class Outbox extends EventTarget {
     } catch (error) {
       const problem = /** @type {import("./api.js").Problem} */ (error);
       if (problem.passing) {
-        this.timer = setTimeout(() => this.deliver(), problem.retryAfter * 1000 || queue.backOff(write.tries, Math.random()));
+        this.timer = setTimeout(
+          () => this.deliver(),
+          problem.retryAfter * 1000 || queue.backOff(write.tries, Math.random()),
+        );
         this.#report(problem.status === 401 ? "signed-out" : "waiting");
         return false;
       }

@@ -28,11 +28,16 @@ export class Reading {
   }
 
   get words() {
-    return (this.#words ??= this.#cut("word", (segment) => segment.isWordLike || MORE_THAN_PUNCTUATION.test(segment.segment)));
+    return (this.#words ??= this.#cut(
+      "word",
+      (segment) => segment.isWordLike || MORE_THAN_PUNCTUATION.test(segment.segment),
+    ));
   }
 
   get sentences() {
-    return (this.#sentences ??= this.#cut("sentence", (segment) => !SPACE.test(segment.segment)).map((s) => this.trim(s.start, s.end)));
+    return (this.#sentences ??= this.#cut("sentence", (segment) => !SPACE.test(segment.segment)).map((s) =>
+      this.trim(s.start, s.end),
+    ));
   }
 
   /**
@@ -44,7 +49,10 @@ export class Reading {
     const stretches = [];
     for (const segment of new Intl.Segmenter(undefined, { granularity }).segment(this.text)) {
       if (!keep(segment)) continue;
-      stretches.push({ start: this.points.fromUnits(segment.index), end: this.points.fromUnits(segment.index + segment.segment.length) });
+      stretches.push({
+        start: this.points.fromUnits(segment.index),
+        end: this.points.fromUnits(segment.index + segment.segment.length),
+      });
     }
     return stretches;
   }
@@ -87,11 +95,13 @@ export class Reading {
   step(at, direction, unit, extending) {
     const stretches = unit === "grapheme" ? this.graphemes : unit === "word" ? this.words : this.sentences;
     if (direction < 0) {
-      for (let i = lastAtOrBefore(stretches, at); i >= 0; i -= 1) if (stretches[i].start < at) return stretches[i].start;
+      for (let i = lastAtOrBefore(stretches, at); i >= 0; i -= 1)
+        if (stretches[i].start < at) return stretches[i].start;
       return 0;
     }
     const edge = extending ? "end" : "start";
-    for (let i = Math.max(0, lastAtOrBefore(stretches, at)); i < stretches.length; i += 1) if (stretches[i][edge] > at) return stretches[i][edge];
+    for (let i = Math.max(0, lastAtOrBefore(stretches, at)); i < stretches.length; i += 1)
+      if (stretches[i][edge] > at) return stretches[i][edge];
     return this.length;
   }
 

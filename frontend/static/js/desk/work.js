@@ -8,7 +8,11 @@ const HEARTBEAT = 60_000;
 
 export class Work extends EventTarget {
   /**
-   * @param {{ api: import("./api.js").Api, outbox: import("./outbox.js").Outbox, undo: import("./undo.js").UndoStack, kind: "spans" | "pair" }} options
+   * @param {object} options
+   * @param {import("./api.js").Api} options.api
+   * @param {import("./outbox.js").Outbox} options.outbox
+   * @param {import("./undo.js").UndoStack} options.undo
+   * @param {"spans" | "pair"} options.kind
    */
   constructor({ api, outbox, undo, kind }) {
     super();
@@ -82,7 +86,14 @@ export class Work extends EventTarget {
       undo: async () => {
         const unsent = this.outbox.withdraw(id, key);
         const pending = this.outbox.waiting(id).some((write) => write.key === key);
-        if (pending) this.outbox.add(id, { type: "reopen", path: `assignments/${id}/reopen`, method: "POST", body: null, words: "take it back" });
+        if (pending)
+          this.outbox.add(id, {
+            type: "reopen",
+            path: `assignments/${id}/reopen`,
+            method: "POST",
+            body: null,
+            words: "take it back",
+          });
         if (unsent || pending) this.leaving = false;
         else this.show((await this.api.call("POST", `assignments/${id}/reopen`, { key: newKey() })).assignment);
         this.dispatchEvent(new Event("stay"));

@@ -23,18 +23,60 @@ export function answerCommands(page) {
     }));
   return [
     ...labels,
-    { keys: ["b"], words: "bad, without a label", group: MARK, where: "page", run: () => page.judge({ label: null, sentiment: -1, name: "bad" }) },
-    { keys: ["g"], words: "good, without a label", group: MARK, where: "page", run: () => page.judge({ label: null, sentiment: 1, name: "good" }) },
+    {
+      keys: ["b"],
+      words: "bad, without a label",
+      group: MARK,
+      where: "page",
+      run: () => page.judge({ label: null, sentiment: -1, name: "bad" }),
+    },
+    {
+      keys: ["g"],
+      words: "good, without a label",
+      group: MARK,
+      where: "page",
+      run: () => page.judge({ label: null, sentiment: 1, name: "good" }),
+    },
     ...severities(page),
     { keys: ["n", "j"], words: "to the next mark", group: NOTE, where: "page", run: () => page.walk(1) },
     { keys: ["p", "k"], words: "to the mark before", group: NOTE, where: "page", run: () => page.walk(-1) },
-    { keys: ["Enter"], words: "write why", group: NOTE, where: "page", run: () => page.active && page.notes.write(page.active) },
-    { keys: ["r"], words: "write how it should read", group: NOTE, where: "page", run: () => page.active && page.notes.write(page.active, "replacement") },
+    {
+      keys: ["Enter"],
+      words: "write why",
+      group: NOTE,
+      where: "page",
+      run: () => page.active && page.notes.write(page.active),
+    },
+    {
+      keys: ["r"],
+      words: "write how it should read",
+      group: NOTE,
+      where: "page",
+      run: () => page.active && page.notes.write(page.active, "replacement"),
+    },
     { keys: ["Delete", "Backspace"], words: "delete the mark", group: NOTE, where: "page", run: () => page.remove() },
-    { keys: ["Shift+g"], words: "the answer is good on the whole", group: ON, where: "page", run: () => page.whole.toggle("good") },
-    { keys: ["Shift+b"], words: "the answer is bad on the whole", group: ON, where: "page", run: () => page.whole.toggle("bad") },
+    {
+      keys: ["Shift+g"],
+      words: "the answer is good on the whole",
+      group: ON,
+      where: "page",
+      run: () => page.whole.toggle("good"),
+    },
+    {
+      keys: ["Shift+b"],
+      words: "the answer is bad on the whole",
+      group: ON,
+      where: "page",
+      run: () => page.whole.toggle("bad"),
+    },
     { keys: ["w"], words: "words on the whole answer", group: ON, where: "page", run: () => page.whole.write() },
-    { keys: ["Ctrl+Enter"], words: "submit, and bring the next", group: ON, where: "anywhere", run: () => page.submit() },
+    {
+      keys: ["Ctrl+Enter"],
+      words: "submit, and bring the next",
+      group: ON,
+      where: "anywhere",
+      run: () => page.submit(),
+    },
     { keys: ["Escape"], words: "back to the answer", group: MOVE, where: "anywhere", run: () => escape(page) },
   ];
 }
@@ -87,7 +129,8 @@ export function caretCommands(page) {
     return reading.step(at, turned, unit, extending);
   };
   /** @param {1 | -1} direction */
-  const sentence = (direction) => (/** @type {number} */ at, /** @type {boolean} */ extending) => painter.reading.step(at, direction, "sentence", extending);
+  const sentence = (direction) => (/** @type {number} */ at, /** @type {boolean} */ extending) =>
+    painter.reading.step(at, direction, "sentence", extending);
   /** @type {[string, (at: number, extending: boolean) => number, string][]} */
   const moves = [
     ["ArrowRight", across(1, "word"), ""],
@@ -108,12 +151,32 @@ export function caretCommands(page) {
     { keys: [], shown: "← →", words: "by word", group: MOVE, where: "answer", run: () => {} },
     { keys: [], shown: "↑ ↓", words: "by sentence", group: MOVE, where: "answer", run: () => {} },
     { keys: [], shown: "Ctrl+← Ctrl+→", words: "by character", group: MOVE, where: "answer", run: () => {} },
-    { keys: [], shown: "Home End", words: "to the paragraph’s ends, with Ctrl the answer’s", group: MOVE, where: "answer", run: () => {} },
+    {
+      keys: [],
+      shown: "Home End",
+      words: "to the paragraph’s ends, with Ctrl the answer’s",
+      group: MOVE,
+      where: "answer",
+      run: () => {},
+    },
     { keys: [], shown: "Shift", words: "with these: select", group: MOVE, where: "answer", run: () => {} },
     ...moves.flatMap(([key, where, words]) => [
       { keys: [key], words, group: MOVE, where: /** @type {const} */ ("answer"), repeats: true, run: go(where, false) },
-      { keys: [shift(key)], words: "", group: MOVE, where: /** @type {const} */ ("answer"), repeats: true, run: go(where, true) },
+      {
+        keys: [shift(key)],
+        words: "",
+        group: MOVE,
+        where: /** @type {const} */ ("answer"),
+        repeats: true,
+        run: go(where, true),
+      },
     ]),
-    { keys: ["Ctrl+a"], words: "select the whole answer", group: MOVE, where: "answer", run: () => selection.set(0, painter.reading.length, { scroll: false }) },
+    {
+      keys: ["Ctrl+a"],
+      words: "select the whole answer",
+      group: MOVE,
+      where: "answer",
+      run: () => selection.set(0, painter.reading.length, { scroll: false }),
+    },
   ];
 }

@@ -15,7 +15,16 @@
  * @property {string} [problem] why the server did not take it: it stands on the page only
  */
 
-const FIELDS = /** @type {const} */ (["start", "end", "quote", "sentiment", "severity", "label", "critique", "replacement"]);
+const FIELDS = /** @type {const} */ ([
+  "start",
+  "end",
+  "quote",
+  "sentiment",
+  "severity",
+  "label",
+  "critique",
+  "replacement",
+]);
 
 export class Marks extends EventTarget {
   /**
@@ -53,7 +62,8 @@ export class Marks extends EventTarget {
     for (const write of this.outbox.waiting(assignment.id)) {
       if (!write.mark) continue;
       const known = this.live.get(write.mark);
-      if (write.type === "create" || write.type === "restore") this.live.set(write.mark, { ...known, id: write.mark, ...pick(write.body ?? this.gone.get(write.mark)) });
+      if (write.type === "create" || write.type === "restore")
+        this.live.set(write.mark, { ...known, id: write.mark, ...pick(write.body ?? this.gone.get(write.mark)) });
       if (write.type === "change" && known) this.live.set(write.mark, { ...known, ...write.body });
       if (write.type === "retract") this.live.delete(write.mark);
     }
@@ -78,7 +88,9 @@ export class Marks extends EventTarget {
   change(id, fields, words) {
     const mark = this.live.get(id);
     if (!mark) return;
-    const before = Object.fromEntries(Object.keys(fields).map((name) => [name, mark[/** @type {keyof Mark} */ (name)]]));
+    const before = Object.fromEntries(
+      Object.keys(fields).map((name) => [name, mark[/** @type {keyof Mark} */ (name)]]),
+    );
     if (JSON.stringify(before) === JSON.stringify(fields)) return;
     this.put(id, fields);
     this.remember(id, before, fields, words);
@@ -116,7 +128,15 @@ export class Marks extends EventTarget {
     const mark = this.live.get(id);
     if (!mark) return;
     this.live.set(id, { ...mark, ...fields });
-    if (!mark.problem) this.#send({ type: "change", mark: id, path: "spans/{mark}", method: "PATCH", body: fields, words: "a changed mark" });
+    if (!mark.problem)
+      this.#send({
+        type: "change",
+        mark: id,
+        path: "spans/{mark}",
+        method: "PATCH",
+        body: fields,
+        words: "a changed mark",
+      });
     this.#tell();
   }
 
@@ -162,7 +182,15 @@ export class Marks extends EventTarget {
     if (!mark) return;
     this.gone.set(id, mark);
     this.live.delete(id);
-    if (!mark.problem) this.#send({ type: "retract", mark: id, path: "spans/{mark}", method: "DELETE", body: null, words: "a deleted mark" });
+    if (!mark.problem)
+      this.#send({
+        type: "retract",
+        mark: id,
+        path: "spans/{mark}",
+        method: "DELETE",
+        body: null,
+        words: "a deleted mark",
+      });
     this.#tell();
   }
 
@@ -176,11 +204,16 @@ export class Marks extends EventTarget {
  * @returns {Omit<Mark, "id">}
  */
 function pick(span) {
-  return /** @type {any} */ (Object.fromEntries(FIELDS.filter((name) => span && name in span).map((name) => [name, span[name]])));
+  return /** @type {any} */ (
+    Object.fromEntries(FIELDS.filter((name) => span && name in span).map((name) => [name, span[name]]))
+  );
 }
 
 /** @param {string} quote */
 export function short(quote) {
-  const characters = Array.from(new Intl.Segmenter().segment(quote.replace(/\s+/gu, " ")), (segment) => segment.segment);
+  const characters = Array.from(
+    new Intl.Segmenter().segment(quote.replace(/\s+/gu, " ")),
+    (segment) => segment.segment,
+  );
   return characters.length > 40 ? `${characters.slice(0, 38).join("")} …` : characters.join("");
 }

@@ -68,7 +68,11 @@ export class Notes {
     const wanted = [];
     for (const [index, note] of [...this.root.children].entries()) {
       const id = /** @type {HTMLElement} */ (note).dataset.mark ?? "";
-      wanted.push({ id, top: (this.rectOf(id)?.top ?? from) - from, height: beside ? /** @type {HTMLElement} */ (note).offsetHeight : index });
+      wanted.push({
+        id,
+        top: (this.rectOf(id)?.top ?? from) - from,
+        height: beside ? /** @type {HTMLElement} */ (note).offsetHeight : index,
+      });
     }
     const tops = beside ? placeNotes(wanted, active, 8) : new Map();
     let bottom = 0;
@@ -100,17 +104,27 @@ export class Notes {
     if (!this.writing) return;
     const { id, name, before, timer } = this.writing;
     clearTimeout(timer);
-    const field = /** @type {HTMLTextAreaElement | null} */ (this.notes.get(id)?.querySelector(`[name=${name}]`) ?? null);
+    const field = /** @type {HTMLTextAreaElement | null} */ (
+      this.notes.get(id)?.querySelector(`[name=${name}]`) ?? null
+    );
     this.writing = null;
     if (!field || !this.marks.live.has(id)) return;
     const after = valueOf(field, name);
     if (this.marks.live.get(id)?.[name] !== after) this.marks.put(id, { [name]: after });
-    if (after !== before) this.marks.remember(id, { [name]: before }, { [name]: after }, name === "critique" ? "the words of a note" : "the better wording");
+    if (after !== before)
+      this.marks.remember(
+        id,
+        { [name]: before },
+        { [name]: after },
+        name === "critique" ? "the words of a note" : "the better wording",
+      );
   }
 
   /** @param {string} id */
   #make(id) {
-    const note = /** @type {HTMLElement} */ (/** @type {Element} */ (this.template.content.firstElementChild).cloneNode(true));
+    const note = /** @type {HTMLElement} */ (
+      /** @type {Element} */ (this.template.content.firstElementChild).cloneNode(true)
+    );
     note.dataset.mark = id;
     note.addEventListener("pointerdown", () => this.active !== id && this.activate(id));
     note.addEventListener("focusin", () => this.active !== id && this.activate(id));
@@ -122,9 +136,12 @@ export class Notes {
     for (const radio of note.querySelectorAll("input[type=radio]")) {
       const input = /** @type {HTMLInputElement} */ (radio);
       input.name = `severity-${id}`;
-      input.addEventListener("change", () => this.marks.change(id, { severity: /** @type {1 | 2 | 3} */ (Number(input.value)) }, "the severity"));
+      input.addEventListener("change", () =>
+        this.marks.change(id, { severity: /** @type {1 | 2 | 3} */ (Number(input.value)) }, "the severity"),
+      );
     }
-    for (const name of /** @type {const} */ (["critique", "replacement"])) this.#listen(id, /** @type {HTMLTextAreaElement} */ (note.querySelector(`[name=${name}]`)), name);
+    for (const name of /** @type {const} */ (["critique", "replacement"]))
+      this.#listen(id, /** @type {HTMLTextAreaElement} */ (note.querySelector(`[name=${name}]`)), name);
     this.notes.set(id, note);
     return note;
   }
@@ -146,7 +163,11 @@ export class Notes {
     });
     field.addEventListener("blur", () => this.flush());
     field.addEventListener("keydown", (event) => {
-      if (event.isComposing || (event.key !== "Escape" && !(event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.metaKey))) return;
+      if (
+        event.isComposing ||
+        (event.key !== "Escape" && !(event.key === "Enter" && !event.shiftKey && !event.ctrlKey && !event.metaKey))
+      )
+        return;
       event.preventDefault();
       event.stopPropagation();
       if (event.repeat) return;
@@ -161,7 +182,8 @@ export class Notes {
    * @param {boolean} active
    */
   #fill(note, mark, active) {
-    const label = (mark.label && this.labels.get(mark.label)) || (mark.start === mark.end ? "missing here" : KINDS[mark.sentiment]);
+    const label =
+      (mark.label && this.labels.get(mark.label)) || (mark.start === mark.end ? "missing here" : KINDS[mark.sentiment]);
     note.className = `note ${KINDS[mark.sentiment]}${active ? " active" : ""}`;
     text(note, "[data-sign]", mark.start === mark.end ? "▴" : SIGNS[mark.sentiment]);
     text(note, "[data-label]", label);
@@ -169,7 +191,11 @@ export class Notes {
     text(note, "[data-quote]", mark.quote ? short(mark.quote) : "something is missing here");
     text(note, "[data-problem]", mark.problem ? `Not saved. ${mark.problem}` : "");
     text(note, "[data-critique]", mark.critique);
-    text(note, "[data-becomes]", mark.replacement === null ? "" : mark.replacement === "" ? "→ strike it" : `→ ${mark.replacement}`);
+    text(
+      note,
+      "[data-becomes]",
+      mark.replacement === null ? "" : mark.replacement === "" ? "→ strike it" : `→ ${mark.replacement}`,
+    );
     note.setAttribute("aria-label", `${label}: ${mark.quote || "something is missing here"}`);
     for (const radio of note.querySelectorAll("input[type=radio]")) {
       const input = /** @type {HTMLInputElement} */ (radio);

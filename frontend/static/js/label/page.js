@@ -19,7 +19,12 @@ class LabelPage {
     this.answer = byId("answer");
     this.marks = new Marks({ outbox, undo });
     this.painter = new Painter(this.answer);
-    this.selection = new Selection({ root: this.answer, painter: this.painter, caret: byId("caret"), floor: () => this.#floor() });
+    this.selection = new Selection({
+      root: this.answer,
+      painter: this.painter,
+      caret: byId("caret"),
+      floor: () => this.#floor(),
+    });
     this.notes = new Notes({
       root: byId("notes"),
       template: byId("note-template"),
@@ -81,7 +86,7 @@ class LabelPage {
     this.painter.paint(list, this.active);
     this.notes.render(list, this.active);
     this.selection.restore();
-    this.palette.point(this.active ? this.marks.live.get(this.active) ?? null : null);
+    this.palette.point(this.active ? (this.marks.live.get(this.active) ?? null) : null);
     byId("notes-empty").hidden = list.length > 0;
   }
 
@@ -106,11 +111,14 @@ class LabelPage {
 
   /** @param {MouseEvent} event a click on a mark opens it; another click takes the next of those that lie there */
   #clicked(event) {
-    const id = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest("[data-mark]"))?.dataset.mark;
+    const id = /** @type {HTMLElement | null} */ (/** @type {Element} */ (event.target).closest("[data-mark]"))?.dataset
+      .mark;
     if (!id || !getSelection()?.isCollapsed) return;
     const mark = this.marks.live.get(id);
     if (!mark) return;
-    const here = this.painter.marksAt(this.marks.list, mark.start === mark.end ? mark.start : this.#pointOf(event)).map((other) => other.id);
+    const here = this.painter
+      .marksAt(this.marks.list, mark.start === mark.end ? mark.start : this.#pointOf(event))
+      .map((other) => other.id);
     const next = here[(here.indexOf(this.active ?? "") + 1) % here.length] ?? id;
     setTimeout(() => this.activate(next), 130); // after the caret has settled there, which leaves every mark
   }
@@ -143,7 +151,11 @@ class LabelPage {
     this.selection.park(end);
     this.marks.create({ id, start, end, quote, sentiment, severity: 2, label, critique: "", replacement: null });
     this.notes.write(id);
-    this.desk.say(quote ? `Marked as ${name}: ${short(quote)}. Type why, or press Enter.` : `Marked here that something is missing: ${name}. Type what, or press Enter.`);
+    this.desk.say(
+      quote
+        ? `Marked as ${name}: ${short(quote)}. Type why, or press Enter.`
+        : `Marked here that something is missing: ${name}. Type what, or press Enter.`,
+    );
     this.saveDraft();
   }
 
@@ -159,7 +171,12 @@ class LabelPage {
     const { list } = this.marks;
     if (!list.length) return;
     const at = list.findIndex((mark) => mark.id === this.active);
-    const from = at >= 0 ? at + direction : direction > 0 ? list.findIndex((mark) => mark.start >= this.selection.focus) : list.findLastIndex((mark) => mark.end <= this.selection.focus);
+    const from =
+      at >= 0
+        ? at + direction
+        : direction > 0
+          ? list.findIndex((mark) => mark.start >= this.selection.focus)
+          : list.findLastIndex((mark) => mark.end <= this.selection.focus);
     const mark = list[(from + list.length) % list.length] ?? list[0];
     this.backToAnswer();
     this.selection.set(mark.start, mark.start, { quietly: true });
@@ -218,7 +235,12 @@ class LabelPage {
     const { work, outbox } = this.desk;
     if (!work.current || work.leaving) return;
     const { id } = work.current;
-    const body = { verdict: this.whole.verdict, words: this.whole.words, caret: this.selection.focus, scroll: Math.round(scrollY) };
+    const body = {
+      verdict: this.whole.verdict,
+      words: this.whole.words,
+      caret: this.selection.focus,
+      scroll: Math.round(scrollY),
+    };
     outbox.add(id, { type: "draft", path: `assignments/${id}/draft`, method: "PUT", body, words: "a draft" });
   }
 

@@ -44,7 +44,11 @@ export class Painter {
         const mark = /** @type {Mark} */ (byId.get(id));
         return { id, look: look(mark, lane.get(id) ?? 0, piece, id === active) };
       });
-      return { ...piece, around, look: `${piece.start} ${piece.end} ${around.map(({ id, look }) => id + look).join(" ")}` };
+      return {
+        ...piece,
+        around,
+        look: `${piece.start} ${piece.end} ${around.map(({ id, look }) => id + look).join(" ")}`,
+      };
     });
     const { drawn } = this;
     let front = 0;

@@ -15,14 +15,17 @@ export class Palette {
       { id: "", name: "bad", sentiment: -1, shortcut: "b", description: "bad, without a label" },
       { id: "", name: "good", sentiment: 1, shortcut: "g", description: "good, without a label" },
     ];
-    this.root.replaceChildren(...[...labels.filter((label) => label.shortcut), ...plain].map((label) => button(/** @type {any} */ (label))));
+    this.root.replaceChildren(
+      ...[...labels.filter((label) => label.shortcut), ...plain].map((label) => button(/** @type {any} */ (label))),
+    );
   }
 
   /** @param {import("./marks.js").Mark | null} mark the open one: its label is shown pressed */
   point(mark) {
     for (const child of this.root.children) {
       const { label, sentiment } = /** @type {HTMLElement} */ (child).dataset;
-      const pressed = mark !== null && label === (mark.label ?? "") && (mark.label !== null || sentiment === String(mark.sentiment));
+      const pressed =
+        mark !== null && label === (mark.label ?? "") && (mark.label !== null || sentiment === String(mark.sentiment));
       child.setAttribute("aria-pressed", String(pressed));
     }
   }

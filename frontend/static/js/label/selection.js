@@ -95,10 +95,15 @@ export class Selection extends EventTarget {
   #take() {
     const native = getSelection();
     if (!native?.anchorNode || !native.focusNode || !this.root.contains(native.anchorNode)) return;
-    const forwards = !native.getRangeAt(0).collapsed && native.getRangeAt(0).startContainer === native.anchorNode && native.getRangeAt(0).startOffset === native.anchorOffset;
+    const forwards =
+      !native.getRangeAt(0).collapsed &&
+      native.getRangeAt(0).startContainer === native.anchorNode &&
+      native.getRangeAt(0).startOffset === native.anchorOffset;
     const anchor = this.painter.pointAt(native.anchorNode, native.anchorOffset, forwards ? "down" : "up");
     // a triple click ends in whatever comes after the answer
-    const focus = this.painter.pointAt(native.focusNode, native.focusOffset, forwards ? "up" : "down") ?? this.painter.reading.length;
+    const focus =
+      this.painter.pointAt(native.focusNode, native.focusOffset, forwards ? "up" : "down") ??
+      this.painter.reading.length;
     if (anchor === null || (anchor === this.anchor && focus === this.focus)) return;
     const { reading } = this.painter;
     const whole = reading.whole(Math.min(anchor, focus), Math.max(anchor, focus));
@@ -126,7 +131,9 @@ export class Selection extends EventTarget {
     const at = this.focus;
     const behind = at > 0 && (at === reading.length || (this.focus > this.anchor && !this.empty));
     const rightToLeft = reading.runsLeft(behind ? at - 1 : at);
-    const step = behind ? { start: reading.step(at, -1, "grapheme", false), end: at } : { start: at, end: reading.step(at, 1, "grapheme", true) };
+    const step = behind
+      ? { start: reading.step(at, -1, "grapheme", false), end: at }
+      : { start: at, end: reading.step(at, 1, "grapheme", true) };
     const rects = this.painter.range(step.start, step.end).getClientRects();
     const rect = (behind ? rects[rects.length - 1] : rects[0]) ?? this.root.getBoundingClientRect();
     const edge = behind === rightToLeft ? rect.left : rect.right;

@@ -26,7 +26,11 @@ class PairPage {
     this.reason.addEventListener("input", () => this.#saveDraft());
     this.reason.addEventListener("blur", () => this.flush());
     this.reason.addEventListener("keydown", (event) => {
-      if (event.isComposing || (event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey))) return;
+      if (
+        event.isComposing ||
+        (event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey || event.ctrlKey || event.metaKey))
+      )
+        return;
       event.preventDefault();
       this.reason.blur();
     });
@@ -48,7 +52,11 @@ class PairPage {
   /** @returns {Judgement} */
   get value() {
     const data = new FormData(this.form);
-    return { choice: String(data.get("choice") ?? ""), strength: Number(data.get("strength") ?? 2), reason: this.reason.value };
+    return {
+      choice: String(data.get("choice") ?? ""),
+      strength: Number(data.get("strength") ?? 2),
+      reason: this.reason.value,
+    };
   }
 
   /** @param {Judgement} judgement */
@@ -68,7 +76,8 @@ class PairPage {
       side.classList.toggle("refused", choice === "neither");
     }
     const graded = choice !== "tie" && choice !== "neither";
-    for (const radio of this.form.querySelectorAll("input[name=strength]")) /** @type {HTMLInputElement} */ (radio).disabled = !graded;
+    for (const radio of this.form.querySelectorAll("input[name=strength]"))
+      /** @type {HTMLInputElement} */ (radio).disabled = !graded;
   }
 
   /**
@@ -88,7 +97,10 @@ class PairPage {
     this.#paint();
     this.#saveDraft();
     this.desk.undo.push({ words, undo: () => put(before), redo: () => put(after) });
-    if (after.choice) this.desk.say(`${WORDS[/** @type {keyof typeof WORDS} */ (after.choice)]}, ${STRENGTHS[/** @type {1 | 2 | 3} */ (after.strength)]}`);
+    if (after.choice)
+      this.desk.say(
+        `${WORDS[/** @type {keyof typeof WORDS} */ (after.choice)]}, ${STRENGTHS[/** @type {1 | 2 | 3} */ (after.strength)]}`,
+      );
   }
 
   flush() {
@@ -110,7 +122,13 @@ class PairPage {
     const { work, outbox } = this.desk;
     if (!work.current || work.leaving) return;
     const { id } = work.current;
-    outbox.add(id, { type: "draft", path: `assignments/${id}/draft`, method: "PUT", body: { judgement: this.value, scroll: Math.round(scrollY) }, words: "a draft" });
+    outbox.add(id, {
+      type: "draft",
+      path: `assignments/${id}/draft`,
+      method: "PUT",
+      body: { judgement: this.value, scroll: Math.round(scrollY) },
+      words: "a draft",
+    });
   }
 
   #submit() {
@@ -163,10 +181,22 @@ class PairPage {
       choice("b", "B is better", "right"),
       choice("t", "a tie: equally good", "tie"),
       choice("n", "neither: both are bad", "neither"),
-      ...Object.entries(STRENGTHS).map(([key, words]) => ({ keys: [key], words, group: "Judging", where: /** @type {const} */ ("page"), run: () => this.#choose("strength", key) })),
+      ...Object.entries(STRENGTHS).map(([key, words]) => ({
+        keys: [key],
+        words,
+        group: "Judging",
+        where: /** @type {const} */ ("page"),
+        run: () => this.#choose("strength", key),
+      })),
       { keys: ["w"], words: "write why", group: "Judging", where: "page", run: () => this.reason.focus() },
       { keys: ["d"], words: "show the words that differ", group: "Reading", where: "page", run: () => this.#differ() },
-      { keys: ["Ctrl+Enter"], words: "submit, and bring the next", group: "Going on", where: "anywhere", run: () => this.#submit() },
+      {
+        keys: ["Ctrl+Enter"],
+        words: "submit, and bring the next",
+        group: "Going on",
+        where: "anywhere",
+        run: () => this.#submit(),
+      },
     ];
   }
 

@@ -17,4 +17,6 @@ document.addEventListener("keydown", (event) => {
   menu?.querySelector("summary")?.focus();
 });
 
-document.addEventListener("htmx:sendError", () => toast("The server cannot be reached. Nothing was changed; try again in a moment.", "bad"));
+document.addEventListener("htmx:sendError", () =>
+  toast("The server cannot be reached. Nothing was changed; try again in a moment.", "bad"),
+);
