@@ -111,10 +111,10 @@ def test_a_real_child_that_is_killed_or_cancelled_leaves_nothing(demo):
 
     def attempt(then):
         due_now()
-        thread = threading.Thread(target=worker.work_once, args=("test",))
+        before = Run.objects.get(pk=run.pk).attempt
+        thread = threading.Thread(target=worker.work_once, args=("test",), daemon=True)
         thread.start()
-        attempt_now = Run.objects.get(pk=run.pk).attempt
-        wait_for(lambda: run.events.filter(type="metrics", attempt__gt=attempt_now).exists(), 200)
+        wait_for(lambda: run.events.filter(type="metrics", attempt__gt=before).exists(), 200)
         then()
         thread.join(60)
         assert not thread.is_alive()
