@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from annotation.actions.people import Author
 from annotation.errors import BadValue
-from redpen.accounts.errors import MissingRole, NotFound
+from redpen.accounts.errors import NotFound
 from redpen.accounts.models import Project
 from redpen.accounts.rules import may, open_project
 
@@ -60,10 +60,6 @@ class ProjectView(APIView):
         if found is None:
             raise NotFound("There is nothing here, or it is not yours to see.")
         return found
-
-    def must_be(self, action: str) -> None:
-        if not may(self.request.role, action):  # type: ignore[attr-defined]
-            raise MissingRole("Your role here does not allow this. Ask an admin.", data={"action": action})
 
 
 def read(serializer: type[serializers.Serializer], data: Any, *, partial: bool = False) -> dict[str, Any]:
