@@ -21,7 +21,7 @@ def test_a_lost_connection_keeps_the_work_says_so_and_delivers_once(browser, des
     select(page, 1, after=3)
     press(page, "7", "Enter", "n", "2")
     expect(page.locator("#status")).to_contain_text("No connection")
-    expect(page.locator("#live")).to_contain_text("waiting, kept on this computer")
+    expect(page.locator("#live")).to_contain_text("waiting, kept on this device")
     press(page, "Control+Enter")
     expect(page.locator("#status")).to_contain_text("waiting")
     assert live_marks() == []

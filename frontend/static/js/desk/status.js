@@ -3,7 +3,7 @@
 /** @param {import("./outbox.js").Outbox} outbox */
 function words(outbox) {
   const waiting = `${outbox.count} waiting`;
-  const kept = outbox.boxes.safe ? "kept on this computer" : "this browser cannot keep them: leave the page open";
+  const kept = outbox.boxes.safe ? "kept on this device" : "this browser cannot keep them: leave the page open";
   if (outbox.state === "waiting") return `No connection: ${waiting}, ${kept}`;
   if (outbox.state === "signed-out") return `Signed out: ${waiting}, ${kept}. Sign in in another tab.`;
   return outbox.state === "sending" ? "Saving …" : "All saved";
