@@ -25,11 +25,19 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
-    # Redis gives a task out a second time after this long; a run may take hours, and the sweeper does not wait for it.
-    broker_transport_options={"visibility_timeout": 12 * 3600, "socket_connect_timeout": 2, "socket_keepalive": True},
+    broker_transport_options={
+        # Redis gives a task out a second time after this long; a run may take hours, and the sweeper does not wait.
+        "visibility_timeout": 12 * 3600,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        # A page that rings the bell must not wait for a Redis that is away; without these it does, for six seconds.
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0.1,
+        "interval_max": 0.1,
+    },
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # A page that rings the bell must not wait for a Redis that is away.
     task_publish_retry=False,
     timezone="UTC",
     beat_schedule={
