@@ -70,6 +70,14 @@ def test_the_model_server_is_started_by_its_first_caller(redpen):
         assert caller.recv(12) == b"HTTP/1.1 200"
 
 
+@pytest.mark.parametrize("service", ["postgres", "redis", "web"])
+def test_a_killed_service_comes_back(redpen, service):
+    """All of them, the supervisor too, are killed in tests/faults."""
+    old = redpen.kill(service)
+    wait_for(lambda: (child := redpen.child(service)) and child.pid != old, 30, redpen.output)
+    wait_for(redpen.ready, 60, lambda: str(redpen.get("/readyz")))
+
+
 @pytest.mark.slow
 def test_servers_named_by_url_are_used_and_none_is_embedded(redpen):
     from redpen.services import addresses
