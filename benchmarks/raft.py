@@ -41,6 +41,7 @@ RAFT = {
     "batch_size": 8,
     "lr": 3e-3,
     "rank": 8,
+    "passage_tokens": 0,
     "held_out": 0,
     "new_answers": 0,
 }

@@ -231,6 +231,7 @@ def test_true_quality_rises(tmp_path, base, snapshot, span_reward_model, world):
         "prompts": 40,
         "samples": 6,
         "max_new_tokens": 120,
+        "temperature": 0.7,
         "lr": 3e-3,
         "batch_size": 8,
         "epochs": 2,
@@ -242,7 +243,7 @@ def test_true_quality_rises(tmp_path, base, snapshot, span_reward_model, world):
     def quality(adapter):
         policy = Policy.open(base, adapter)
         ids = [raft.engine.scoring.prompt_ids(policy.tokenizer, p.messages, [], passage_tokens=0) for p in prompts]
-        drawn = sample(policy, ids, 2, sampling=Sampling(max_tokens=120))
+        drawn = sample(policy, ids, 2, sampling=Sampling(max_tokens=120, temperature=0.7))
         return sum(world.true_quality(prompts[one.prompt], one.text) for one in drawn) / len(drawn)
 
     assert quality(done.artifact) > quality(None) + 0.03

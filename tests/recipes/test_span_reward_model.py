@@ -55,11 +55,19 @@ def test_the_labels_are_told_apart(span_reward_model, world):
     import random
 
     scorer = SpanScorer.load(span_reward_model.artifact)
-    prompt = world.prompts(1, seed=4, split="test")[0]
-    text = world.clean_answer(prompt, random.Random(1)).text + " Now stop complaining."
-    last = [token for token in scorer.score(prompt.messages, prompt.context, text) if token["start"] > len(text) - 14]
-    means = {label: sum(token["labels"][label] for token in last) / len(last) for label in last[0]["labels"]}
-    assert max(means, key=means.get) == "rude_phrase"
+    phrases = {
+        "rude_phrase": " Do not write to us again about this.",
+        "rambling": " I could go on about tomatoes for hours.",
+    }
+    for label, phrase in phrases.items():
+        told = dict.fromkeys(phrases, 0.0)
+        for place, prompt in enumerate(world.prompts(8, seed=4, split="test")):
+            text = world.clean_answer(prompt, random.Random(place)).text
+            for token in scorer.score(prompt.messages, prompt.context, text + phrase):
+                if token["start"] > len(text):
+                    for name in phrases:
+                        told[name] += token["labels"][name]
+        assert max(told, key=told.get) == label, told
 
 
 def test_the_artifact_says_what_it_is_and_how_it_reads(span_reward_model, base):

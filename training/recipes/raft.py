@@ -53,7 +53,10 @@ class Config(RecipeConfig):
     )
     rank: int = option(16, "rank of the adapter", ge=1, le=256)
     passage_tokens: int = option(
-        0, "how much of a prompt's passages the policy is shown; 0 shows none", unit="tokens", ge=0
+        256,
+        "how much of a prompt's passages the policy is shown: their best sentences; 0 shows none",
+        unit="tokens",
+        ge=0,
     )
     max_prompt_tokens: int = option(512, "longer prompts are left out and counted", unit="tokens", ge=8, le=32768)
     held_out: int = option(
@@ -387,10 +390,20 @@ RECIPE = Recipe(
             "samples": 16,
             "lr": 2e-5,
             "max_prompt_tokens": 256,
+            "passage_tokens": 0,
             "held_out": 256,
             "batch_size": 64,
         },
-        "laptop": {"rounds": 3, "prompts": 32, "samples": 4, "max_new_tokens": 96, "batch_size": 8, "held_out": 12},
+        "laptop": {
+            "rounds": 3,
+            "prompts": 32,
+            "samples": 4,
+            "temperature": 0.8,
+            "max_new_tokens": 96,
+            "batch_size": 8,
+            "passage_tokens": 160,
+            "held_out": 12,
+        },
     },
     train=train,
 )
