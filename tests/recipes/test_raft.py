@@ -19,6 +19,7 @@ SMALL = {
     "samples": 3,
     "max_new_tokens": 48,
     "batch_size": 4,
+    "passage_tokens": 0,
     "held_out": 3,
     "new_answers": 4,
     "epochs": 1,
