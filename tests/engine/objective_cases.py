@@ -27,6 +27,7 @@ class Answer:
     old: Tensor
     reference: Tensor
     advantages: Tensor
+    worth: Tensor
     mask: Tensor
     verdict: float  # in [0, 1]; also its advantage as a whole, its rank and its class
 
@@ -75,6 +76,7 @@ def answers(number: int, *, seed: int) -> list[Answer]:
                 old=-torch.rand(length, generator=made, dtype=double),
                 reference=-torch.rand(length, generator=made, dtype=double),
                 advantages=torch.randn(length, generator=made, dtype=double),
+                worth=torch.rand(length, generator=made, dtype=double) + 0.5,
                 mask=torch.zeros_like(mask) if index == 3 else mask,
                 verdict=float(torch.rand(1, generator=made, dtype=double)),
             )
@@ -111,6 +113,7 @@ def _per_token(name: str, *, rows: bool, **options: object) -> Callable[[Batch],
             beta=0.3,
             reference=batch.of_tokens("reference"),
             dual_clip=3.0,
+            weights=batch.of_tokens("worth"),
             **options,
         )
 

@@ -111,6 +111,14 @@ def test_a_discount_may_be_paid_at_the_end_of_a_turn_only():
     assert credit.returns_to_go(rewards, Ragged.of_lengths([4]), gamma=gamma).tolist() == [0.5, 0.5, 1, 1]
 
 
+def test_credit_with_a_critic_and_a_discount_by_hand():
+    rewards, values = torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.25])
+    found, returns = credit.gae(rewards, values, Ragged.of_lengths([2]), gamma=0.5, lam=0.8)
+    # delta = (0 + .5 * .25 - .5, 1 - .25) = (-.375, .75); A_1 = -.375 + .5 * .8 * .75
+    assert found.tolist() == pytest.approx([-0.075, 0.75])
+    assert returns.tolist() == pytest.approx([0.425, 1.0])
+
+
 def test_a_perfect_critic_leaves_no_advantage():
     rewards = torch.tensor([0.0, 0.0, 1.0])
     found, returns = credit.gae(rewards, torch.ones(3), Ragged.of_lengths([3]))

@@ -17,7 +17,7 @@ from training.engine.packs import Row, lay_out
 from training.engine.ragged import Ragged
 
 POLICY_GRADIENTS = ["ppo", "grpo", "dr_grpo", "dapo", "gspo", "rloo", "reinforce"]
-PER_TOKEN = ("features", "old", "reference", "advantages", "mask")
+PER_TOKEN = ("features", "old", "reference", "advantages", "worth", "mask")
 PAIRS = ["dpo", "dpo_hinge", "dpo_robust", "dpo_mean", "apo_zero", "ipo"]
 
 
@@ -40,7 +40,6 @@ def same(one, other):
     assert one[0] == pytest.approx(other[0], rel=1e-9)
     assert (one[1] - other[1]).norm() <= 1e-9 * other[1].norm()
     assert one[2] == pytest.approx(other[2], rel=1e-9)
-    assert other[1].norm() > 0
 
 
 def test_every_objective_of_the_table_is_tried():
@@ -53,6 +52,7 @@ def test_eight_at_once_are_two_fours_and_eight_ones(name):
     units = answers(16, seed=1)
     pairs = [units[start : start + 2] for start in range(0, 16, 2)]
     whole = step(name, [units])
+    assert whole[1].norm() > 0
     same(step(name, [units[:8], units[8:]]), whole)
     same(step(name, pairs), whole)
 
@@ -99,10 +99,24 @@ def test_masked_tokens_are_as_if_they_were_not_there(name):
 def test_nan_in_masked_tokens_reaches_nothing(name):
     units = answers(4, seed=5)
     spoiled = [
-        replace(answer, **{part: getattr(answer, part).masked_fill(~answer.mask, math.nan) for part in PER_TOKEN[1:4]})
+        replace(answer, **{part: getattr(answer, part).masked_fill(~answer.mask, math.nan) for part in PER_TOKEN[1:5]})
         for answer in units
     ]
     same(step(name, [spoiled]), step(name, [units]))
+
+
+@pytest.mark.parametrize("name", [*PAIRS, "kto", *POLICY_GRADIENTS, "value_loss"])
+def test_only_the_policy_is_ever_differentiated(name):
+    """References, old log-probabilities, advantages, returns and weights are numbers, whoever computed them."""
+    fixed = ("old", "reference", "advantages", "worth")
+    units = [
+        replace(answer, **{part: getattr(answer, part).clone().requires_grad_() for part in fixed})
+        for answer in answers(10, seed=11)
+    ]
+    theta = parameters()
+    CASES[name](Batch(units, theta)).total.backward()
+    assert theta.grad.norm() > 0
+    assert all(getattr(answer, part).grad is None for answer in units for part in fixed)
 
 
 @pytest.mark.parametrize("name", PAIRS)

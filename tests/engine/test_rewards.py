@@ -34,6 +34,11 @@ def test_fine_grained_rewards_of_two_sentences_and_three_clauses():
     }
 
 
+def test_a_part_without_tokens_pays_in_its_own_row():
+    spans = Spans.of([(1, 0, 0)])
+    assert rewards.on_ends(torch.tensor([1.0]), spans, Ragged.of_lengths([2, 2])).tolist() == [0, 0, 1, 0]
+
+
 def test_rewards_that_meet_on_a_token_add_up():
     spans = Spans.of([(0, 0, 2), (0, 1, 2), (1, 0, 1)])
     assert rewards.on_ends(torch.tensor([1.0, 2.0, 5.0]), spans, Ragged.of_lengths([2, 1])).tolist() == [0, 3, 5]

@@ -65,8 +65,10 @@ def in_returns(rewards: Tensor, logprobs: Tensor, reference: Tensor, ragged: Rag
 
 
 def of_logits(logits: Tensor, reference: Tensor) -> Tensor:
-    """sum_v p_v (log p_v - log p_ref_v) of whole distributions, [..., V] -> float32 [...]."""
-    ours, theirs = logits.float().log_softmax(-1), reference.float().log_softmax(-1)
+    """sum_v p_v (log p_v - log p_ref_v) of whole distributions, [..., V] -> [...], in float32 at least."""
+    ours, theirs = (
+        one.to(torch.promote_types(one.dtype, torch.float32)).log_softmax(-1) for one in (logits, reference)
+    )
     return (ours.exp() * (ours - theirs)).sum(-1)
 
 

@@ -194,7 +194,6 @@ def _token_terms(
     ratio_weighted: bool = True,
     weights: Tensor | None = None,
 ) -> TokenTerms:
-    (advantages,) = masked(mask, advantages.detach())
     log_ratio = _log_ratio(logprobs, old, mask)
     surrogate = clipped(log_ratio, advantages, clip_low=clip_low, clip_high=clip_high, dual_clip=dual_clip)
     values, metrics = surrogate.values, dict(surrogate.metrics)
@@ -208,7 +207,7 @@ def _token_terms(
     elif beta:
         raise ValueError("beta weighs the KL to a reference: give the reference's log-probabilities, or beta=0.")
     if weights is not None:
-        values = values * masked(mask, weights.detach())[0]
+        values = values * weights.detach()
     return TokenTerms(values, metrics)
 
 
