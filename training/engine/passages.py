@@ -46,8 +46,8 @@ def best_sentences(
 ) -> list[tuple[str, str]]:
     """(title, text) of the passages' sentences closest to the query, in their own order, as many as fit `budget`.
 
-    Closeness: the query's words in the sentence, rare ones counting more and those of its title half; long sentences gain
-    less from each.
+    Closeness: the query's words in the sentence, rare ones counting more and those of its title half; long sentences
+    gain less from each.
     """
     pieces = [
         (title, text[start:end])
