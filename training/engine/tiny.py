@@ -35,10 +35,10 @@ class Size:
     heads: int = 4
     inner: int = 352
     context: int = 1024
-    rows: int = 4800
-    batch: int = 10
-    lr: float = 4e-3
-    with_passages: float = 0.15  # share of the rows that show the prompt's passages
+    rows: int = 5600
+    batch: int = 12
+    lr: float = 5e-3
+    with_passages: float = 0.1  # share of the rows that show the prompt's passages
 
 
 @dataclass(frozen=True)
