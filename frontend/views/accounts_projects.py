@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from frontend.forms.accounts import ProjectForm, take_problems
+from frontend.paging import turns
 from redpen.accounts.actions.projects import change_project, create_project
 from redpen.accounts.errors import Invalid
 from redpen.accounts.pages import as_id, page_of
@@ -60,8 +61,7 @@ def audit_trail(request: HttpRequest, slug: str) -> HttpResponse:
         "people": people_in(project),
         "action": action,
         "person": person,
-        "first_url": _page_url(request, after=None) if "after" in request.GET else None,
-        "next_url": _page_url(request, after=page.next) if page.next else None,
+        **turns(request, page.next),
     }
     return render(request, "accounts/audit.html", context)
 
@@ -73,12 +73,3 @@ def in_words(data: dict[str, Any]) -> str:
         plain = ", ".join(map(str, value)) if isinstance(value, list) else value
         parts.append(f"{key.replace('_', ' ')}: {plain}")
     return "; ".join(parts)
-
-
-def _page_url(request: HttpRequest, *, after: str | None) -> str:
-    """This page with the same filters, from `after` on."""
-    query = request.GET.copy()
-    query.pop("after", None)
-    if after:
-        query["after"] = after
-    return f"{request.path}?{query.urlencode()}" if query else request.path

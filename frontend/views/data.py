@@ -17,6 +17,7 @@ from annotation.models import Response
 from annotation.queries import records
 from annotation.queries import spans as marks
 from annotation.queries.unread import open_campaign, unread_answers
+from frontend.paging import turns
 from frontend.queries import data
 from redpen.accounts.errors import NotFound
 from redpen.accounts.models import User
@@ -51,8 +52,7 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
         "members": data.members_of(project) if everybody else [],
         "agents": records.speakers(project=project) if everybody else [],
         "models": records.writers(project=project) if everybody else [],
-        "first_url": here(request, None) if cursor else None,
-        "next_url": here(request, following) if following else None,
+        **turns(request, following, key="cursor"),
     }
     return render(request, "data/list.html", context)
 
@@ -111,12 +111,3 @@ def answer(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
 def export(request: HttpRequest, slug: str) -> StreamingHttpResponse:
     """All that counts, as a file that streams."""
     return stream(open_project(request, slug, "records.export"))
-
-
-def here(request: HttpRequest, cursor: UUID | None) -> str:
-    """This page with the same filters, from `cursor` on."""
-    query = request.GET.copy()
-    query.pop("cursor", None)
-    if cursor:
-        query["cursor"] = str(cursor)
-    return f"{request.path}?{query.urlencode()}" if query else request.path

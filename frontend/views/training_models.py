@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
 
+from frontend.paging import turns
 from redpen.accounts.pages import page_of
 from redpen.accounts.rules import may, open_project
 from training.actions.models import model_of, set_stage
@@ -26,8 +27,7 @@ def models(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "page": page,
-        "first_url": request.path if "after" in request.GET else None,
-        "next_url": f"{request.path}?after={page.next}" if page.next else None,
+        **turns(request, page.next),
     }
     return render(request, "training/models.html", context)
 

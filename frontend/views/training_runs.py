@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from frontend.paging import turns
 from redpen.accounts.errors import NotFound
 from redpen.accounts.pages import as_id, page_of
 from redpen.accounts.rules import may, open_project
@@ -31,8 +32,7 @@ def runs(request: HttpRequest, slug: str) -> HttpResponse:
     context = {
         "project": project,
         "page": page,
-        "first_url": request.path if "after" in request.GET else None,
-        "next_url": f"{request.path}?after={page.next}" if page.next else None,
+        **turns(request, page.next),
     }
     return render(request, "training/runs.html", context)
 
