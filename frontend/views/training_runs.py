@@ -73,6 +73,7 @@ def status_of(request: HttpRequest, found: Run) -> dict[str, Any]:
         "run": found,
         "ended": ended,
         "seconds": (until - found.started_at).total_seconds() if found.started_at else None,
+        "left": queries.seconds_left(found),
         "status_key": f"{found.state}.{found.attempt}.{found.step}",
         "may_run": may(request.role, "training.run"),  # type: ignore[attr-defined]
         "percent": round(100 * found.step / found.total_steps) if found.total_steps else None,

@@ -144,6 +144,21 @@ SCORED = {"answer": "x", "text": "Ten 👩‍🔬 سنتان", "reward": -0.4, "
 RANKED = {"question": "How long?", "answers": [{"text": "Two years.", "reward": 0.2, "dropped": "", "kept": True}]}
 
 
+def test_a_run_says_how_long_it_will_still_take_by_its_steps_alone(marked):
+    run = launch(marked)
+    hold = lease.claim("test")
+    told = [{"type": "log", "seq": 0, "at": 1000.0, "level": "info", "text": "Unpacking, which takes a while."}]
+    for step in (1, 2, 3):
+        metrics = {"type": "metrics", "seq": step, "at": 2000.0 + 30 * step, "step": step, "total": 9, "values": {}}
+        told.append(metrics)
+    events.store(hold, told[:2])
+    assert "left" not in re.sub("left out", "", page(marked, "runs/1/status/"))
+    events.store(hold, told[2:])
+    assert "about 3 min 00 s left" in page(marked, "runs/1/status/")
+    cancel_run(run=run, author=marked.ada)
+    assert "about 3 min" not in page(marked, "runs/1/status/")
+
+
 def test_a_failed_run_says_why_in_words_and_offers_to_try_again(marked):
     launch(marked)
     hold = lease.claim("w")

@@ -52,3 +52,16 @@ def last_metrics(run: Run) -> dict[str, float]:
         for name, value in row.data.get("values", {}).items():
             values.setdefault(name, value)
     return values
+
+
+def seconds_left(run: Run) -> float | None:
+    """How long a run that goes on will still take at its pace so far; None until two steps are known.
+
+    Counted between steps, so that what came before the first one (unpacking a model, freezing records) does not weigh.
+    """
+    steps = RunEvent.objects.filter(run=run, type="metrics", attempt=run.attempt, step__isnull=False).order_by("seq")
+    first, last = steps.first(), steps.last()
+    if run.state != "running" or first is None or last.step <= first.step or run.total_steps <= last.step:
+        return None
+    pace = (last.at - first.at).total_seconds() / (last.step - first.step)
+    return pace * (run.total_steps - last.step)
