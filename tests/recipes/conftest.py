@@ -99,7 +99,15 @@ def carry_out(directory, recipe, config, **given):
 @pytest.fixture(scope="session")
 def span_reward_model(tmp_path_factory, base, snapshot):
     """A span reward model of the world, on the tiny base."""
-    config = {"epochs": 6, "batch_size": 8, "lr": 3e-3, "rank": 8, "echo": False, "passage_tokens": 0}
+    config = {
+        "epochs": 6,
+        "batch_size": 8,
+        "lr": 3e-3,
+        "rank": 8,
+        "head_lr": 1e-2,
+        "echo": False,
+        "passage_tokens": 0,
+    }
     return carry_out(
         tmp_path_factory.mktemp("span-reward-model"), "span_reward_model", config, base_model=base, snapshot=snapshot
     )

@@ -52,7 +52,7 @@ class Config(RecipeConfig):
         "how far rare sentiments count more: by 1, by 1/sqrt(share) or by 1/share",
         source="mechanism 8: balanced",
     )
-    label_weight: float = option(0.5, "weight of the labels beside the sentiment", ge=0, le=10)
+    label_weight: float = option(1.0, "weight of the labels beside the sentiment", ge=0, le=10)
     precision: Literal["fp32", "bf16", "auto"] = option(
         "fp32", "of the frozen base; auto takes bf16 where this machine is faster in it; what is trained is fp32"
     )
