@@ -114,6 +114,8 @@ def new_response(new: NewResponse) -> Response:
         raise BadValue("/model", "A model's name has at most 200 characters.")
     if new.origin not in Origin.values:
         raise BadValue("/origin", f"The origin is one of {', '.join(Origin.values)}.")
+    if not isinstance(new.more.get("sampling", {}), Mapping):
+        raise BadValue("/sampling", "Sampling is an object: temperature, top_p, seed and the like.")
     for name in ("thinking", "steps", "sampling", "conversation"):
         texts.check_json(new.more.get(name), f"/{name}")
     return Response(

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from annotation.actions.people import Author
 from annotation.errors import BadValue
+from redpen.accounts.api.base import check_filters
 from redpen.accounts.errors import NotFound
 from redpen.accounts.models import Project
 from redpen.accounts.rules import may, open_project
@@ -21,13 +22,17 @@ from redpen.accounts.rules import may, open_project
 Row = TypeVar("Row", bound=models.Model)
 
 MOST = 200  # items on one page
+PAGED = ("cursor", "limit")
 
 
 class ProjectView(APIView):
-    """An endpoint below /projects/<slug>/. `needs` names the action of redpen.accounts.rules for each method."""
+    """An endpoint below /projects/<slug>/. `needs` names the action of redpen.accounts.rules for each method, `filters`
+    what may stand behind the `?` of a GET.
+    """
 
     permission_classes = (AllowAny,)  # open_project decides, for everybody alike
     needs: ClassVar[dict[str, str]] = {}
+    filters: ClassVar[tuple[str, ...]] = ()
     project: Project
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -35,6 +40,7 @@ class ProjectView(APIView):
         method = "GET" if request.method in ("HEAD", "OPTIONS") else request.method or ""
         if method in self.needs:  # any other method is a 405
             self.project = open_project(request, kwargs["slug"], self.needs[method])
+            check_filters(request, self.filters)
 
     @property
     def author(self) -> Author:

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from annotation import tasks
 from annotation.actions.imports import create_import
 from annotation.api import outputs, shapes
-from annotation.api.base import ProjectView, page
+from annotation.api.base import PAGED, ProjectView, page
 from annotation.errors import BadValue
 from annotation.exports.redpen_jsonl import TYPES, export_text
 from annotation.importers.registry import FORMATS
@@ -47,6 +47,7 @@ def shape(job: ImportJob) -> dict[str, Any]:
 class ImportsView(ProjectView):
     parser_classes = (MultiPartParser,)
     needs: ClassVar[dict[str, str]] = {"GET": "records.import", "POST": "records.import"}
+    filters = PAGED
 
     @extend_schema(summary="Imports, newest first", responses=outputs.ImportsOutput)
     def get(self, request: Request, slug: str) -> Response:
@@ -81,6 +82,7 @@ class ImportView(ProjectView):
 
 class ExportView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.export"}
+    filters = ("type",)
 
     @extend_schema(
         summary="All that counts, as JSON lines (docs/import.md), streamed",

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from annotation.actions.prompts import NewPrompt, add_prompt, add_response
-from annotation.api import outputs, shapes
+from annotation.api import base, outputs, shapes
 from annotation.api.base import ProjectView, Text, page, read, uuid
 from annotation.errors import BadValue
 from annotation.models import Origin, Prompt
@@ -37,11 +37,12 @@ class AnswerInput(serializers.Serializer):
     thinking = Text(required=False)
     sampling = serializers.JSONField(required=False)
     conversation = Text(required=False, max_length=200)
-    turn = serializers.IntegerField(required=False, min_value=0)
+    turn = serializers.IntegerField(required=False, min_value=0, max_value=2**31 - 1)
 
 
 class PromptsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see", "POST": "records.import"}
+    filters = base.PAGED
 
     @extend_schema(summary="Prompts, newest first", parameters=PAGED, responses=outputs.PromptsOutput)
     def get(self, request: Request, slug: str) -> Response:
@@ -65,6 +66,7 @@ class PromptView(ProjectView):
 
 class AnswersView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see", "POST": "records.import"}
+    filters = (*base.PAGED, "prompt", "model")
 
     @extend_schema(
         summary="Answers, newest first",

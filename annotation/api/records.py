@@ -65,6 +65,7 @@ def shape(row: FeedbackRecord) -> dict[str, Any]:
 
 class RecordsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see_own"}
+    filters = tuple(one.name for one in FILTERS)
 
     @extend_schema(summary="Records, newest first: all, or mine", parameters=FILTERS, responses=outputs.RecordsOutput)
     def get(self, request: Request, slug: str) -> Response:

@@ -67,6 +67,7 @@ class SpanView(ProjectView):
 
 class SpansView(SpanView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see_own", "POST": "label"}
+    filters = ("mine", "assignment")
 
     def answer(self, pk: UUID) -> Answer:
         return self.get_object(Answer.objects.select_related("project"), pk=pk)

@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotation.api.base import ProjectView, Text, page, read
+from annotation.api.base import PAGED, ProjectView, Text, page, read
 from annotation.errors import BadValue
 from annotation.models import Response as Answer
 from training import model_client
@@ -33,6 +33,7 @@ class ScoreInput(serializers.Serializer):
 
 class ModelsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "models.see"}
+    filters = PAGED
 
     @extend_schema(summary="Models, newest first", responses={200: dict})
     def get(self, request: Request, slug: str) -> Response:

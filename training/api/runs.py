@@ -9,7 +9,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotation.api.base import ProjectView, page, read
+from annotation.api.base import PAGED, ProjectView, page, read
 from annotation.errors import BadValue
 from training.actions.runs import Launch, cancel_run, launch_run, query_for, run_of, try_again
 from training.api import shapes
@@ -57,6 +57,7 @@ class BaseModelsView(ProjectView):
 
 class RunsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "training.see", "POST": "training.run"}
+    filters = PAGED
 
     @extend_schema(summary="Runs, newest first", responses={200: dict})
     def get(self, request: Request, slug: str) -> Response:
@@ -105,6 +106,7 @@ class AgainView(ProjectView):
 
 class EventsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "training.see"}
+    filters = ("attempt", "seq", "type")
 
     @extend_schema(
         summary="Events of a run after (attempt, seq), in order",

@@ -11,7 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from annotation.api.base import ProjectView, page, read
+from annotation.api.base import PAGED, ProjectView, page, read
 from redpen.accounts.errors import Invalid
 from training.actions.snapshots import freeze_query
 from training.api import shapes
@@ -40,6 +40,7 @@ def query_of(given: dict) -> SnapshotQuery:
 
 class SnapshotsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "training.see", "POST": "training.run"}
+    filters = PAGED
 
     @extend_schema(summary="Snapshots, newest first", responses={200: dict})
     def get(self, request: Request, slug: str) -> Response:

@@ -57,6 +57,12 @@ class MissingRole(RedpenError):
     code, status, title = "auth.missing_role", 403, "Your role does not allow this"
 
 
+class NoToken(RedpenError):
+    """A write without the token that says it comes from a page of ours."""
+
+    code, status, title = "auth.csrf", 403, "This does not come from an open page"
+
+
 class NotFound(RedpenError):
     """Not there, or not yours: alike, so that nobody learns what other projects hold."""
 

@@ -23,6 +23,10 @@ class ErrorsMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+            return error_response(
+                request, errors.NotReadable("The address has a NUL (%00) in it; nothing is called so.")
+            )
         response = self.get_response(request)
         if response.status_code == 405 and not response.content:  # Django's require_POST and the like say nothing
             allowed = response.get("Allow", "")
@@ -101,9 +105,8 @@ def broken(request: HttpRequest) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return error_response(
         request,
-        errors.MissingRole(
+        errors.NoToken(
             "This form was open for too long, or was opened before you signed in. Go back, reload the page and send it "
-            "again.",
-            code="auth.csrf",
+            "again."
         ),
     )

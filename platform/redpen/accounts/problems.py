@@ -8,7 +8,6 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from rest_framework import exceptions
-from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from redpen.accounts import errors
@@ -17,23 +16,21 @@ from redpen.accounts.errors import RedpenError
 CONTENT_TYPE = "application/problem+json"
 
 
-def exception_handler(exception: Exception, context: dict[str, Any]) -> Response | None:
+def exception_handler(exception: Exception, context: dict[str, Any]) -> JsonResponse | None:
     """DRF's hook (settings.REST_FRAMEWORK). None: not foreseen, so it becomes a 500 with a traceback in the log."""
     error = translate(exception)
     if error is None:
         return None
     set_rollback()
-    return Response(
-        error.as_problem(), status=error.status, headers=headers_of(error, exception), content_type=CONTENT_TYPE
-    )
+    return problem_response(error)
 
 
 def problem_response(error: RedpenError) -> JsonResponse:
-    """The same body outside DRF."""
+    """The body of an error. ASCII with escapes: it may quote half of a surrogate pair, which UTF-8 cannot spell."""
     return JsonResponse(error.as_problem(), status=error.status, headers=headers_of(error), content_type=CONTENT_TYPE)
 
 
-def headers_of(error: RedpenError, exception: Exception | None = None) -> dict[str, str]:
+def headers_of(error: RedpenError) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
     if error.retry_after is not None:
         headers["Retry-After"] = str(error.retry_after)
@@ -52,7 +49,8 @@ def translate(exception: Exception) -> RedpenError | None:
         case exceptions.NotAuthenticated() | exceptions.AuthenticationFailed():
             return errors.NotSignedIn("Sign in, or send a valid session cookie.")
         case PermissionDenied() | exceptions.PermissionDenied():
-            return errors.MissingRole(str(exception) or "You may not do this.", code=_code_of_refusal(exception))
+            words = str(exception) or "You may not do this."
+            return errors.NoToken(words) if words.startswith("CSRF") else errors.MissingRole(words, code="auth.refused")
         case exceptions.MethodNotAllowed():
             return errors.WrongMethod("This address does not take this method; see the header Allow.")
         case exceptions.NotAcceptable():
@@ -79,10 +77,6 @@ def wants_json(request: HttpRequest) -> bool:
     if request.path.startswith("/api/"):
         return True
     return not request.accepts("text/html") and (request.accepts("application/json") or request.accepts(CONTENT_TYPE))
-
-
-def _code_of_refusal(exception: Exception) -> str:
-    return "auth.csrf" if str(exception).startswith("CSRF") else "auth.refused"
 
 
 def _invalid(exception: exceptions.ValidationError) -> RedpenError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from rest_framework import serializers
@@ -16,14 +17,16 @@ from redpen.accounts.rules import open_project, signed_in
 
 
 class PersonView(APIView):
-    """An endpoint outside projects, for whoever is signed in."""
+    """An endpoint outside projects, for whoever is signed in. `filters` names what stands behind the `?` of a GET."""
 
     permission_classes = (AllowAny,)  # redpen.accounts.rules decides, in its words
+    filters: ClassVar[tuple[str, ...]] = ()
     user: User
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         self.user = signed_in(request)
+        check_filters(request, self.filters)
 
 
 class ProjectView(PersonView):
@@ -37,6 +40,15 @@ class ProjectView(PersonView):
         method = "GET" if request.method in ("HEAD", "OPTIONS") else request.method or ""
         # a method without a need is a 405 for members, and a 404 for strangers as everything here
         self.project = open_project(request, kwargs["slug"], self.needs.get(method, "project.see"))
+
+
+def check_filters(request: Request, known: Collection[str]) -> None:
+    """Refuse a filter that there is not: leaving it out in silence would answer another question."""
+    unknown = sorted(set(request.query_params) - set(known))
+    if request.method in ("GET", "HEAD") and unknown:
+        there = f"There are: {', '.join(known)}." if known else "There are none here."
+        problems = [{"pointer": f"/{name}", "message": "Unknown filter.", "code": "unknown"} for name in unknown]
+        raise Invalid(f"There is no filter '{unknown[0]}'. {there}", problems=problems)
 
 
 def read(serializer: type[serializers.Serializer], request: Request, *, partial: bool = False) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class AcceptView(PersonView):
 
 class MembersView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "members.see"}
+    filters = ("cursor",)
 
     @extend_schema(responses=list_of(MemberOutput, "Member"))
     def get(self, request: Request, slug: str) -> Response:
@@ -134,6 +135,7 @@ class ResetLinkView(ProjectView):
 
 class InvitationsView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "members.change", "POST": "members.change"}
+    filters = ("cursor",)
 
     @extend_schema(responses=list_of(InvitationOutput, "Invitation"))
     def get(self, request: Request, slug: str) -> Response:

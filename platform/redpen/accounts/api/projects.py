@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import UUID
 
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
@@ -11,8 +12,9 @@ from rest_framework.response import Response
 
 from redpen.accounts.actions.projects import change_project, create_project
 from redpen.accounts.api.base import PersonView, ProjectView, list_of, listed, read
+from redpen.accounts.errors import Invalid
 from redpen.accounts.models import AuditEvent, Membership, Project
-from redpen.accounts.pages import as_id, page_of
+from redpen.accounts.pages import page_of
 from redpen.accounts.queries.audit import events_of
 
 
@@ -53,6 +55,8 @@ class AuditEventOutput(serializers.ModelSerializer):
 
 
 class ProjectsView(PersonView):
+    filters = ("cursor",)
+
     @extend_schema(operation_id="projects_list", responses=list_of(MyProjectOutput, "MyProject"))
     def get(self, request: Request) -> Response:
         """My projects, by the time I joined them."""
@@ -79,8 +83,17 @@ class OneProjectView(ProjectView):
         return Response(ProjectOutput(project).data)
 
 
+def person(value: str) -> UUID:
+    try:
+        return UUID(value)
+    except ValueError:
+        problem = {"pointer": "/actor", "message": "`actor` is the id of a person.", "code": "invalid"}
+        raise Invalid(problem["message"], problems=[problem]) from None
+
+
 class AuditView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "audit.see"}
+    filters = ("action", "actor", "cursor")
 
     @extend_schema(
         parameters=[OpenApiParameter(name, str) for name in ("action", "actor", "cursor")],
@@ -89,6 +102,6 @@ class AuditView(ProjectView):
     def get(self, request: Request, slug: str) -> Response:
         """The trail, newest first."""
         params = request.query_params
-        actor = as_id(params["actor"]) if params.get("actor") else None
+        actor = person(params["actor"]) if params.get("actor") else None
         events = events_of(self.project, action=params.get("action", ""), actor=actor)
         return Response(listed(page_of(events, after=params.get("cursor"), newest_first=True), AuditEventOutput))
