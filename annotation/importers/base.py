@@ -6,6 +6,7 @@ rolls it back.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,15 +14,19 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, BinaryIO, ClassVar
 
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, transaction
 
+from annotation import text as texts
 from annotation.actions.people import Author
 from annotation.importers.reading import Item, read_items
 from redpen.accounts.constraints import constraint_of
 from redpen.accounts.errors import RedpenError
 from redpen.accounts.models import Project
 
+log = logging.getLogger(__name__)
 LISTED = 1000  # refusals that a report lists; all are counted
+
+LONGEST_WORDS = 500  # characters of one refusal
 
 
 @dataclass
@@ -41,9 +46,8 @@ class Report:
         self.refused += 1
         for pointer, code, message in problems:
             if len(self.refusals) < LISTED:
-                self.refusals.append(
-                    {"line": item.line, "item": item.number, "pointer": pointer, "code": code, "message": message}
-                )
+                where = {"line": item.line, "item": item.number, "pointer": shown(pointer)}
+                self.refusals.append({**where, "code": code, "message": shown(message)})
 
     def count(self, kind: str, *, new: int, repeated: int) -> None:
         if new:
@@ -61,6 +65,12 @@ class Report:
             "dry_run": self.dry_run,
             "asked": self.asked,
         }
+
+
+def shown(text: str) -> str:
+    """What quotes the file, fit for a report: it may hold anything, of any length."""
+    text = texts.UNSTORABLE.sub("\ufffd", text)
+    return text if len(text) <= LONGEST_WORDS else f"{text[:LONGEST_WORDS]}…"
 
 
 Counts = list[tuple[str, int, int]]  # (kind, new, repeated)
@@ -86,7 +96,9 @@ class Faults:
 
 def problems_of(error: RedpenError | IntegrityError | DataError) -> list[tuple[str, str, str]]:
     if not isinstance(error, RedpenError):
-        rule = constraint_of(error) or type(error).__name__
+        rule = constraint_of(error)
+        if not rule:
+            return [("", "import.does_not_fit", "A value here is too long or too large to be stored.")]
         return [("", "import.against_a_rule", f"The database refuses this by its rule {rule}.")]
     if error.problems:
         return [(one["pointer"], one.get("code", error.code), one["message"]) for one in error.problems]
@@ -146,7 +158,10 @@ def _run(importer: Importer, stream: BinaryIO, report: Report, progress: Callabl
                 report.refuse(item, [("", "import.not_readable", item.problem)])
                 continue
             faults = Faults()
-            parsed = importer.parse(item, faults)
+            try:
+                parsed = importer.parse(item, faults)
+            except Exception:  # a fault of ours costs one item, not the file
+                faults.found = [broken(item)]
             if faults.found:
                 report.refuse(item, faults.found)
             else:
@@ -162,15 +177,24 @@ def _store(importer: Importer, good: list[tuple[Item, Any]], report: Report) -> 
     try:
         with transaction.atomic():
             counts = importer.store([parsed for _, parsed in good])
-    except (RedpenError, IntegrityError, DataError) as error:
+    except (OperationalError, InterfaceError):  # the database is away: that is not the items' doing
+        raise
+    except Exception as error:
         if len(good) == 1:
-            report.refuse(good[0][0], problems_of(error))
+            foreseen = isinstance(error, RedpenError | IntegrityError | DataError)
+            report.refuse(good[0][0], problems_of(error) if foreseen else [broken(good[0][0])])  # type: ignore[arg-type]
             return
         for one in good:
             _store(importer, [one], report)
         return
     for kind, new, repeated in counts:
         report.count(kind, new=new, repeated=repeated)
+
+
+def broken(item: Item) -> tuple[str, str, str]:
+    """What a report says of an item at which our own code stumbled; the log says where."""
+    log.exception("import.item_broken", extra={"line": item.line, "item": item.number})
+    return "", "import.fault", "This could not be understood, and Redpen should have said why: its log says more."
 
 
 def _batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

@@ -90,6 +90,7 @@ FIELDS: dict[str, Fields] = {
     },
 }
 IN_WORDS = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
+ELEMENTS = {"token_ids": (int,), "token_logprobs": (float, int)}
 KEY_LENGTH = {"prompt": 200, "response": 200, "label": 60, "reaction_kind": 40}
 
 
@@ -113,6 +114,11 @@ def check_line(value: Any, faults: Faults) -> None:
                 faults.add(f"/{name}", f"'{name}' is missing.")
         elif type(found) not in types:
             faults.add(f"/{name}", f"'{name}' is {IN_WORDS[types[0]]}, not {short(found)}.")
+    for name, types in ELEMENTS.items():
+        if name in fields and isinstance(found := value.get(name), list):
+            wrong = next((one for one in found if type(one) not in types or not abs(one) < 2**31), None)
+            if wrong is not None or None in found:
+                faults.add(f"/{name}", f"'{name}' holds {IN_WORDS[types[0]]} for each token, not {short(wrong)}.")
     key, longest = value.get("key"), KEY_LENGTH.get(kind, 100)
     if isinstance(key, str) and not (0 < len(key) <= longest and key.isprintable()):
         faults.add("/key", f"A key has 1 to {longest} printable characters.")

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from redpen.accounts import parsing
+from redpen.accounts.parsing import DEEPEST, finite, too_deep
+
 CHUNK = 1 << 16
 LONGEST = 32 << 20  # characters of one item
 BLANK = re.compile(r"[ \t\r\n]*")
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of a wrong byte
+TOO_DEEP = f"This is nested too deep: more than {DEEPEST} levels."
 SPOILT = "This element has a byte that is not UTF-8."
 
 
@@ -89,7 +93,7 @@ def split_lines(stream: Rest) -> Iterator[bytes]:
 
 def read_array(stream: Rest) -> Iterator[Item]:
     """The elements of one array. Where an element is not JSON, nothing behind it can be trusted: the reading ends."""
-    decoder = json.JSONDecoder(parse_constant=refuse_constant)
+    decoder = json.JSONDecoder(parse_constant=refuse_constant, parse_float=finite)
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape")  # a wrong byte spoils its element, not the file
     buffer, at, line, number, ended = "", 0, 1, 0, False
     expects = "["  # then an element, then a comma or the end
@@ -114,8 +118,12 @@ def read_array(stream: Rest) -> Iterator[Item]:
                 value, end = decoder.raw_decode(buffer, at)
                 if end < len(buffer) or ended:  # a number may go on in the next piece
                     number += 1
-                    spoilt = NOT_UTF8.search(buffer, at, end)
-                    yield Item(number, line, problem=SPOILT) if spoilt else Item(number, line, value=value)
+                    if NOT_UTF8.search(buffer, at, end):
+                        yield Item(number, line, problem=SPOILT)
+                    elif too_deep(buffer[at:end], value):
+                        yield Item(number, line, problem=TOO_DEEP)
+                    else:
+                        yield Item(number, line, value=value)
                     line += buffer.count("\n", at, end)
                     at, expects = end, ","
                     continue
@@ -137,7 +145,10 @@ def read_array(stream: Rest) -> Iterator[Item]:
 
 
 def parse(text: str) -> Any:
-    return json.loads(text, parse_constant=refuse_constant)
+    value = json.loads(text, parse_constant=refuse_constant, parse_float=finite)
+    if too_deep(text, value):
+        raise ValueError(TOO_DEEP)
+    return value
 
 
 def refuse_constant(name: str) -> Any:
@@ -145,4 +156,4 @@ def refuse_constant(name: str) -> Any:
 
 
 def words(error: Exception) -> str:
-    return "This is nested too deep." if isinstance(error, RecursionError) else str(error)
+    return TOO_DEEP if isinstance(error, RecursionError) else f"{parsing.words(error)}."

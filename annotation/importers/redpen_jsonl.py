@@ -362,8 +362,15 @@ def proofs(evidence: list[Any]) -> list[building.Proof]:
     for one in evidence:
         if not isinstance(one, dict) or not isinstance(one.get("passage"), str):
             raise BadValue("/evidence", "Evidence names a passage of the prompt by its id.")
-        sentences = tuple(one.get("sentences", ()))
-        made.append(building.Proof(**{**given(one, "passage", "start", "end", "quote"), "sentences": sentences}))
+        sentences = one.get("sentences") or []
+        if not isinstance(sentences, list) or not all(type(number) is int for number in sentences):
+            raise BadValue("/evidence", "The sentences of evidence are a list of their numbers.")
+        if any(type(one[name]) is not int for name in ("start", "end") if one.get(name) is not None):
+            raise BadValue("/evidence", "Evidence starts and ends at whole numbers.")
+        if not isinstance(one.get("quote"), str | None):
+            raise BadValue("/evidence", "The quote of evidence is text.")
+        about = given(one, "passage", "start", "end", "quote")
+        made.append(building.Proof(**about, sentences=tuple(sentences)))
     return made
 
 

@@ -19,7 +19,7 @@ from annotation.actions.tasks import Given, create_tasks, deal_next, submit
 from annotation.exports.redpen_jsonl import export, export_text
 from annotation.importers.base import run
 from annotation.importers.reading import CHUNK, read_items
-from annotation.importers.redpen_jsonl import RedpenJSONL
+from annotation.importers.redpen_jsonl import Builder, RedpenJSONL
 from annotation.models import Label, ReactionKind, SpanCritique
 from redpen.accounts.models import AuditEvent
 from tests.annotation.test_offsets import texts
@@ -157,6 +157,15 @@ DAMAGE = [
     ({**SPAN, "key": "d8", "critique": "a\0b"}, "/critique", "a NUL character"),
     ({**SPAN, "key": "d9", "at": "yesterday"}, "/at", "no time with a zone"),
     (["a", "list"], "", "A line is an object"),
+    ({**SPAN, "key": "e1", "evidence": [{"passage": "1", "sentences": 5}]}, "/evidence", "a list of their numbers"),
+    ({**SPAN, "key": "e2", "evidence": [{"passage": "1", "sentences": ["a"]}]}, "/evidence", "a list of their numbers"),
+    ({**SPAN, "key": "e3", "evidence": [{"passage": "1", "start": "x"}]}, "/evidence", "at whole numbers"),
+    ({**SPAN, "key": "e4", "evidence": [{"passage": "1", "quote": []}]}, "/evidence", "The quote of evidence is text"),
+    ({**ANSWER, "key": "e5", "token_ids": ["a"]}, "/token_ids", "a whole number for each token, not 'a'"),
+    ({**ANSWER, "key": "e6", "token_ids": [2**31]}, "/token_ids", "not 2147483648"),
+    ({**ANSWER, "key": "e7", "turn": 2**40}, "", "too long or too large to be stored"),
+    ({**SPAN, "key": "e8", "a\0b": 1}, "/a\ufffdb", "A span has no 'a\ufffdb'"),
+    ({**SPAN, "key": "e9", "x" * 5000: 1}, "/" + "x" * 499 + "…", "A span has no 'xxx"),
 ]
 
 
@@ -172,6 +181,28 @@ def test_each_kind_of_damage_gets_its_line_and_the_good_rest_comes_in(cast):
         assert (at[number]["pointer"], words in at[number]["message"]) == (pointer, True), at[number]
     assert "This is not JSON" in at[len(DAMAGE) + 4]["message"]
     assert "is not UTF-8" in at[len(DAMAGE) + 7]["message"]
+
+
+def test_a_fault_of_ours_at_one_line_costs_that_line_only(cast, monkeypatch):
+    stumble = {"parse": "d1", "store": "d2"}
+    parse, build = RedpenJSONL.parse, Builder.build
+
+    def stumbling_parse(self, item, faults):
+        if item.value["key"] == stumble["parse"]:
+            raise TypeError
+        return parse(self, item, faults)
+
+    def stumbling_build(self, line):
+        if line["key"] == stumble["store"]:
+            raise RecursionError
+        return build(self, line)
+
+    monkeypatch.setattr(RedpenJSONL, "parse", stumbling_parse)
+    monkeypatch.setattr(Builder, "build", stumbling_build)
+    lines = [PROMPT, ANSWER, *({**SPAN, "key": key} for key in ("d1", "d2", "d3"))]
+    report = take(cast.project, "\n".join(map(json.dumps, lines)).encode())
+    assert [(one["line"], one["code"]) for one in report.refusals] == [(3, "import.fault"), (4, "import.fault")]
+    assert report.taken["span"] == 1
 
 
 def test_lines_of_one_batch_may_stand_in_any_order(cast):
@@ -236,7 +267,11 @@ def test_any_array_and_any_lines_are_read_as_they_are(elements):
         (b'[{"a": 1}', "The array does not end"),
         (b'[{"a": 1}, {"a": "\xff"}]', "not UTF-8"),
         (b'[{"a": 1}, NaN]', "NaN is not JSON"),
+        (b'[{"a": 1}, 1e999]', "1e999 is too large a number"),
+        (b'[{"a": 1}, ' + b"[" * 101 + b"]" * 101 + b"]", "nested too deep"),
         (b'{"a": 1}\n{"a": ' + b"[" * 100_000, "nested too deep"),
+        (b'{"a": 1}\n' + b"[" * 101 + b"]" * 101, "nested too deep"),
+        (b'{"a": 1}\n{"a": ' + b"1" * 5000 + b"}", "a number has more than 4300 digits"),
     ],
 )
 def test_what_stands_before_the_damage_is_read(content, problem):

@@ -26,8 +26,7 @@ class BoundedJSONParser(JSONParser):
             raise ParseError(f"The JSON is nested more than {DEEPEST} levels deep.") from None
         except (ValueError, LookupError) as error:
             raise ParseError(f"This is not JSON: {words(error)}.") from None
-        # only what has many brackets can be deep
-        if text.count("[") + text.count("{") > DEEPEST and depth(found) > DEEPEST:
+        if too_deep(text, found):
             raise ParseError(f"The JSON is nested more than {DEEPEST} levels deep.")
         return found
 
@@ -39,8 +38,13 @@ def refuse(name: str) -> Any:
 def finite(digits: str) -> float:
     number = float(digits)
     if number in (float("inf"), float("-inf")):
-        raise ValueError(f"the number {digits[:20]} is too large")
+        raise ValueError(f"{digits[:20]} is too large a number")
     return number
+
+
+def too_deep(text: str, value: Any) -> bool:
+    """Whether `value`, spelt `text`, is nested deeper than DEEPEST. Only what has many brackets is looked at."""
+    return text.count("[") + text.count("{") > DEEPEST and depth(value) > DEEPEST
 
 
 def depth(value: Any) -> int:
