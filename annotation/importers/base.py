@@ -26,6 +26,7 @@ from redpen.accounts.models import Project
 log = logging.getLogger(__name__)
 LISTED = 1000  # refusals that a report lists; all are counted
 
+FAULTS = 20  # of ours, at single items, before the import as a whole has failed
 LONGEST_WORDS = 500  # characters of one refusal
 
 
@@ -40,6 +41,7 @@ class Report:
     refusals: list[dict[str, Any]] = field(default_factory=list)
     dry_run: bool = False
     asked: dict[str, int] = field(default_factory=dict)  # new work for people, by kind
+    faults: int = 0  # of ours, among what was refused
 
     def refuse(self, item: Item, problems: list[tuple[str, str, str]]) -> None:
         """One line for each problem of an item: (where in it, code, words)."""
@@ -160,8 +162,8 @@ def _run(importer: Importer, stream: BinaryIO, report: Report, progress: Callabl
             faults = Faults()
             try:
                 parsed = importer.parse(item, faults)
-            except Exception:  # a fault of ours costs one item, not the file
-                faults.found = [broken(item)]
+            except Exception as error:  # a fault of ours costs one item, not the file
+                faults.found = [stumbled(report, item, error)]
             if faults.found:
                 report.refuse(item, faults.found)
             else:
@@ -181,8 +183,9 @@ def _store(importer: Importer, good: list[tuple[Item, Any]], report: Report) -> 
         raise
     except Exception as error:
         if len(good) == 1:
+            item = good[0][0]
             foreseen = isinstance(error, RedpenError | IntegrityError | DataError)
-            report.refuse(good[0][0], problems_of(error) if foreseen else [broken(good[0][0])])  # type: ignore[arg-type]
+            report.refuse(item, problems_of(error) if foreseen else [stumbled(report, item, error)])  # type: ignore
             return
         for one in good:
             _store(importer, [one], report)
@@ -191,9 +194,12 @@ def _store(importer: Importer, good: list[tuple[Item, Any]], report: Report) -> 
         report.count(kind, new=new, repeated=repeated)
 
 
-def broken(item: Item) -> tuple[str, str, str]:
-    """What a report says of an item at which our own code stumbled; the log says where."""
-    log.exception("import.item_broken", extra={"line": item.line, "item": item.number})
+def stumbled(report: Report, item: Item, error: Exception) -> tuple[str, str, str]:
+    """What a report says of an item at which our own code stumbled; the log says where. Too often: the import fails."""
+    report.faults += 1
+    if report.faults > FAULTS:
+        raise error
+    log.error("import.item_broken", exc_info=error, extra={"line": item.line, "item": item.number})
     return "", "import.fault", "This could not be understood, and Redpen should have said why: its log says more."
 
 

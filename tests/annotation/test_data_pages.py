@@ -206,10 +206,10 @@ def test_a_fault_of_ours_ends_the_import_and_says_so(desk, monkeypatch):
     upload(desk, LINES)
     job = ImportJob.objects.get()
 
-    def stumble(self, parsed):
+    def stumble(self):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(RedpenJSONL, "store", stumble)
+    monkeypatch.setattr(RedpenJSONL, "prepare", stumble)
     import_file(str(job.pk))
     job.refresh_from_db()
     assert job.state == "failed"

@@ -17,7 +17,7 @@ from annotation.actions.people import Author
 from annotation.actions.prompts import NewPrompt, add_prompt, add_response
 from annotation.actions.tasks import Given, create_tasks, deal_next, submit
 from annotation.exports.redpen_jsonl import export, export_text
-from annotation.importers.base import run
+from annotation.importers.base import FAULTS, run
 from annotation.importers.reading import CHUNK, read_items
 from annotation.importers.redpen_jsonl import Builder, RedpenJSONL
 from annotation.models import Label, ReactionKind, SpanCritique
@@ -204,6 +204,16 @@ def test_a_fault_of_ours_at_one_line_costs_that_line_only(cast, monkeypatch):
     report = take(cast.project, "\n".join(map(json.dumps, lines)).encode())
     assert [(one["line"], one["code"]) for one in report.refusals] == [(3, "import.fault"), (4, "import.fault")]
     assert report.taken["span"] == 1
+
+
+def test_faults_of_ours_at_many_lines_fail_the_import(cast, monkeypatch):
+    def stumble(self, item, faults):
+        raise TypeError
+
+    monkeypatch.setattr(RedpenJSONL, "parse", stumble)
+    assert take(cast.project, json.dumps(PROMPT).encode()).refused == 1
+    with pytest.raises(TypeError):
+        take(cast.project, (json.dumps(PROMPT) + "\n").encode() * (FAULTS + 1))
 
 
 def test_lines_of_one_batch_may_stand_in_any_order(cast):
