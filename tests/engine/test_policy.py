@@ -12,7 +12,7 @@ from training.engine.logprobs import completion_logprobs
 from training.engine.packs import Row, lay_out
 from training.engine.policy import Lora, Policy, log_ratios
 from training.engine.rollouts import Sampling, sample
-from training.engine.scoring import Reading, SpanScorer, card_of, disjoint, reward
+from training.engine.scoring import Reading, SpanScorer, card_of, disjoint, reward, segments_of
 from training.engine.tokens import render_chat
 
 ASK = [{"role": "user", "content": "How do I fill the tank of my Fernwell Mini?"}]
@@ -128,6 +128,42 @@ def test_the_classifier_is_read_at_the_token_itself(policy):
     states = policy.model.get_base_model().model(torch.tensor([one.ids])).last_hidden_state[0]
     expected = head(states[torch.tensor(one.trained)])
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_a_pooled_head_reads_the_mean_of_the_sentence_beside_the_token():
+    head = TokenHead(4, ["bad", "neutral", "good"], pooled=True)
+    torch.manual_seed(0)
+    torch.nn.init.normal_(head.linear.weight)
+    hidden, segments = torch.randn(5, 4), torch.tensor([0, 0, 1, 1, 1])
+    states = torch.nn.functional.layer_norm(hidden, (4,))
+    means = torch.stack([states[:2].mean(0), states[2:].mean(0)])[segments]
+    own, around = head.linear.weight.split(4, dim=1)
+    assert torch.allclose(head(hidden, segments), states @ own.T + means @ around.T, atol=1e-6)
+    with pytest.raises(ValueError, match="which segment"):
+        head(hidden)
+
+
+def test_sentences_of_different_answers_are_never_pooled_together(policy):
+    head = TokenHead(policy.model.config.hidden_size, ["bad", "neutral", "good"], pooled=True)
+    torch.nn.init.normal_(head.linear.weight)
+    scorer = SpanScorer(policy, head.eval(), labels=[], reading=Reading(echo=False))
+    items = [{"messages": ASK, "context": [], "text": text} for text in ("One. Two two.", "Three! Four?", "")]
+    for item, found in zip(items, scorer.score_many(items), strict=True):
+        alone = scorer.score(**item)
+        assert [t["score"] for t in alone] == pytest.approx([t["score"] for t in found], abs=1e-5)
+
+
+def test_every_token_stands_in_a_sentence_of_its_answer(policy):
+    chat = render_chat(policy.tokenizer, ASK, response="One two. Three! 👍🏽 Four?")
+    found = segments_of(chat)
+    assert len(found) == sum(chat.completion_mask)
+    text = chat.text[chat.response_start : chat.response_end]
+    by_sentence = {}
+    for (start, end), segment in zip(chat.response_offsets, found, strict=False):
+        by_sentence.setdefault(segment, []).append(text[start:end])
+    assert [pieces[0].strip() for pieces in by_sentence.values()][0].startswith("O")
+    assert found == sorted(found)
+    assert len(by_sentence) == 3
 
 
 def test_a_score_alone_is_the_score_in_any_batch(policy):

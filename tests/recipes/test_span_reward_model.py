@@ -115,6 +115,23 @@ def test_echo_and_passages_reach_the_model(tmp_path, base, snapshot):
     assert row["context"][0]["title"] in chat.text
 
 
+def test_a_base_that_stays_as_it_is_is_read_once_and_only_the_classifier_is_kept(tmp_path, base, snapshot):
+    folder = folder_with(tmp_path, some_rows(snapshot, 120))
+    config = {**TINY, "rank": 0, "epochs": 12, "head_lr": 1e-2}
+    done = carry_out(tmp_path / "run", "span_reward_model", config, base_model=base, snapshot=folder)
+    assert not list(done.artifact.glob("adapter*"))
+    assert any("read all answers once" in event["text"] for event in done.of("log"))
+    losses = done.figures("loss")
+    assert sum(losses[-10:]) < 0.75 * sum(losses[:10])
+    scorer = SpanScorer.load(done.artifact)
+    bad = {"inside": [], "outside": []}
+    for row in some_rows(snapshot, 120):
+        for token in scorer.score(row["messages"], row["context"], row["text"]):
+            inside = any(span["start"] <= token["start"] < span["end"] for span in row["spans"])
+            bad["inside" if inside else "outside"].append(token["bad"])
+    assert sum(bad["inside"]) / len(bad["inside"]) > 0.2 + sum(bad["outside"]) / len(bad["outside"])
+
+
 def test_answers_that_are_too_long_are_counted_listed_and_too_many_are_refused(tmp_path, base, snapshot):
     rows = some_rows(snapshot, 8)
     rows[2] = {**rows[2], "text": rows[2]["text"] * 30, "response_id": "the long one"}

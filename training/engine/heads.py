@@ -5,7 +5,7 @@ adapter, so that no adapter library can lose it or leave it untrained.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -18,20 +18,32 @@ from training.engine.packs import Pack
 
 
 class TokenHead(nn.Module):
-    """Scores for each token, float32: named outputs, computed from its hidden state."""
+    """Scores for each token, float32: named outputs, computed from its hidden state.
 
-    def __init__(self, width: int, outputs: Sequence[str], *, dropout: float = 0.0) -> None:
+    A `pooled` head reads the mean state of the token's segment (its sentence) beside the token's own: people mark
+    phrases, and what stands around a token says much about it.
+    """
+
+    def __init__(self, width: int, outputs: Sequence[str], *, pooled: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
         self.outputs = tuple(outputs)
+        self.pooled = pooled
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, len(self.outputs))
+        self.linear = nn.Linear(2 * width if pooled else width, len(self.outputs))
         nn.init.zeros_(self.linear.weight)  # so that training starts from "no opinion", whatever the seed
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """[N, D] -> float32 [N, outputs]."""
-        scores: Tensor = self.linear(self.dropout(self.norm(hidden.float())))
+    def forward(self, hidden: Tensor, segments: Tensor | None = None) -> Tensor:
+        """[N, D], and for a pooled head int64 [N] that numbers segments from 0 -> float32 [N, outputs]."""
+        states: Tensor = self.norm(hidden.float())
+        if self.pooled:
+            if segments is None:
+                raise ValueError("A pooled head needs to know which segment each token is in.")
+            sizes = torch.bincount(segments).float()
+            means = states.new_zeros(len(sizes), states.shape[1]).index_add(0, segments, states) / sizes[:, None]
+            states = torch.cat([states, means[segments]], -1)
+        scores: Tensor = self.linear(self.dropout(states))
         return scores
 
     def save(self, path: Path) -> None:
@@ -45,14 +57,32 @@ class TokenHead(nn.Module):
         with safe_open(str(path), framework="pt") as file:
             outputs = json.loads(file.metadata()["outputs"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        head = cls(weights["linear.weight"].shape[1], outputs)
+        width = weights["norm.weight"].shape[0]
+        head = cls(width, outputs, pooled=weights["linear.weight"].shape[1] == 2 * width)
         head.load_state_dict(weights)
         return head.eval()
 
 
-def token_scores(model: nn.Module, head: TokenHead, pack: Pack) -> Tensor:
-    """The head's scores at the pack's trained tokens themselves, float32 [N, outputs]."""
-    return head(hidden_states(model, pack, at=pack.place_of))  # type: ignore[no-any-return]
+def token_scores(model: nn.Module, head: TokenHead, pack: Pack, *, hidden: Tensor | None = None) -> Tensor:
+    """The head's scores at the pack's trained tokens themselves, float32 [N, outputs].
+
+    `hidden` [N, D] stands in for the backbone where its states are known already, because it is frozen.
+    """
+    if hidden is None:
+        hidden = hidden_states(model, pack, at=pack.place_of)
+    return head(hidden, pack.segments() if head.pooled else None)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def known_states(model: nn.Module, packs: Iterable[Pack]) -> dict[str, Tensor]:
+    """Hidden states [tokens, D] of every row's trained tokens, by the row's name: a frozen backbone is read once."""
+    model.eval()
+    found = {}
+    for pack in packs:
+        states = hidden_states(model, pack, at=pack.place_of)
+        for index, row in enumerate(pack.rows):
+            found[row.name] = states[pack.row_of == index].clone()
+    return found
 
 
 def sentiment(scores: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ class Row:
     trained: Sequence[bool]
     weights: Sequence[float] | None = None  # of the trained tokens, where an objective wants them
     targets: Sequence[Sequence[float]] | None = None  # of the trained tokens, for token classification
+    segments: Sequence[int] | None = None  # of the trained tokens: which sentence of the row each is in
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.trained):
@@ -62,6 +63,12 @@ class Pack:
             values.extend(of_row)
         return torch.tensor(values, dtype=torch.float32, device=self.ids.device)
 
+    def segments(self) -> Tensor:
+        """int64 [N]: the segment of each trained token, numbered from 0 over the whole pack."""
+        own = self.flat("segments").long()
+        apart = self.row_of * (own.max() + 1 if len(own) else 1) + own
+        return torch.unique(apart, return_inverse=True)[1]  # type: ignore[no-any-return]
+
     def sum_by_row(self, values: Tensor) -> Tensor:
         """Sums of flat [N] values, one for each row [B]."""
         return torch.zeros(len(self.rows), dtype=values.dtype, device=values.device).index_add(0, self.row_of, values)
@@ -88,6 +95,11 @@ def lay_out(rows: Sequence[Row], *, device: torch.device | str = "cpu") -> Pack:
         place_of=(row_of * longest + column).to(device),
         token_ids=ids[row_of, column].to(device),
     )
+
+
+def join(states: Sequence[Tensor]) -> Tensor:
+    """Per-row tensors [tokens, D] as the flat [N, D] of their pack."""
+    return torch.cat(list(states))
 
 
 def micro_batches(rows: Sequence[Row], *, tokens: int, device: torch.device | str = "cpu") -> Iterator[Pack]:

@@ -26,7 +26,7 @@ PARENT = "parent"
 class Lora:
     """A low-rank adapter on the linear layers of the backbone."""
 
-    rank: int = 16
+    rank: int = 16  # 0: no adapter at all, the base stays as it is
     alpha: float | None = None  # twice the rank when not given
     dropout: float = 0.0
     last: float = 1.0  # share of the layers that get it, from the top: below them nothing is differentiated
@@ -36,7 +36,7 @@ class Lora:
 class Policy:
     """A causal language model that is being trained through an adapter."""
 
-    def __init__(self, model: PeftModel, tokenizer: Any, *, base: Path) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, base: Path) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.base = base
@@ -63,35 +63,42 @@ class Policy:
             _cut(model, depth)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
+        options = lora or Lora()
         if parent is not None:
             wrapped = PeftModel.from_pretrained(model, str(parent), adapter_name=TRAINED, is_trainable=True)
             wrapped.load_adapter(str(parent), adapter_name=PARENT, is_trainable=False)
             wrapped.set_adapter(TRAINED)
-        else:
-            options = lora or Lora()
+        elif options.rank:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 wrapped = get_peft_model(model, _config(options, model), adapter_name=TRAINED)
+        else:
+            wrapped = model
         return cls(wrapped, tokenizer, base=Path(base))
 
     @classmethod
     def open(
         cls, base: Path | str, adapter: Path | None, *, precision: Precision = "fp32", depth: float = 1.0
     ) -> Policy:
-        """What was trained, to sample from or to score with; `adapter` None is the base, with one that does nothing."""
-        policy = cls.load(base, parent=adapter, lora=Lora(rank=1), precision=precision, depth=depth)
+        """What was trained, to sample from or to score with; `adapter` None is the base as it is."""
+        policy = cls.load(base, parent=adapter, lora=Lora(rank=0), precision=precision, depth=depth)
         policy.model.eval()
         return policy
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.model.parameters()).device
+        where: torch.device = next(self.model.parameters()).device
+        return where
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """What is trained."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    @property
+    def _adapters(self) -> Sequence[str]:
+        return list(getattr(self.model, "peft_config", {}))
 
     @contextmanager
     def as_reference(self) -> Iterator[nn.Module]:
@@ -100,20 +107,24 @@ class Policy:
         self.model.eval()
         try:
             with torch.no_grad():
-                if PARENT in self.model.peft_config:
+                if PARENT in self._adapters:
                     self.model.set_adapter(PARENT)
+                    yield self.model
+                elif not self._adapters:
                     yield self.model
                 else:
                     with self.model.disable_adapter():
                         yield self.model
         finally:
-            if PARENT in self.model.peft_config:
+            if PARENT in self._adapters:
                 self.model.set_adapter(TRAINED)
                 _freeze(self.model, PARENT)
             self.model.train(training)
 
     def save(self, folder: Path) -> None:
-        """Write the adapter, in peft's own form, as safetensors."""
+        """Write the adapter, in peft's own form, as safetensors; a base without one writes nothing."""
+        if not self._adapters:
+            return
         self.model.save_pretrained(str(folder), selected_adapters=[TRAINED], safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)  # peft writes an empty model card
 
@@ -161,7 +172,7 @@ def _cut(model: Any, depth: float) -> None:
     model.config.num_hidden_layers = kept
 
 
-def _freeze(model: PeftModel, adapter: str) -> None:
+def _freeze(model: Any, adapter: str) -> None:
     for name, parameter in model.named_parameters():
         if f".{adapter}." in name:
             parameter.requires_grad_(False)

@@ -17,7 +17,7 @@ import torch
 
 from training.engine.heads import TokenHead, sentiment, token_scores
 from training.engine.packs import Row, micro_batches
-from training.engine.passages import passages_text, question_of, with_passages
+from training.engine.passages import passages_text, question_of, sentences, with_passages
 from training.engine.policy import Policy
 from training.engine.tokens import RenderedChat, render_chat
 
@@ -76,6 +76,17 @@ def show(tokenizer: Any, reading: Reading, item: Item) -> RenderedChat:
     return render_chat(tokenizer, told, response=text)
 
 
+def segments_of(chat: RenderedChat) -> list[int]:
+    """The sentence of the answer that each of its tokens stands in, the stop token's with them."""
+    places = sentences(chat.text[chat.response_start : chat.response_end])
+    found, at = [], 0
+    for start, end in chat.response_offsets:
+        while at + 1 < len(places) and (start + end) / 2 >= places[at + 1][0]:
+            at += 1
+        found.append(at)
+    return [*found, at]
+
+
 def prompt_ids(
     tokenizer: Any,
     messages: Sequence[Mapping[str, Any]],
@@ -112,8 +123,9 @@ class SpanScorer:
         """Read an artifact; `base` overrides the place of the base model that it was trained on."""
         folder = Path(folder)
         card = json.loads((folder / "redpen.json").read_text())
+        adapter = folder if (folder / "adapter_config.json").exists() else None
         policy = Policy.open(
-            base or card["base"], folder, precision=card.get("precision", "fp32"), depth=card.get("depth", 1.0)
+            base or card["base"], adapter, precision=card.get("precision", "fp32"), depth=card.get("depth", 1.0)
         )
         head = TokenHead.load(folder / "head.safetensors")
         return cls(policy, head, labels=[label["key"] for label in card["labels"]], reading=Reading(**card["reading"]))
@@ -134,7 +146,7 @@ class SpanScorer:
         """Scores of many answers, in their order; None for one that is too long (or cannot be rendered)."""
         shown = [show(self.policy.tokenizer, self.reading, item) for item in items]
         rows = [
-            Row(name=str(index), ids=chat.ids, trained=chat.completion_mask)
+            Row(name=str(index), ids=chat.ids, trained=chat.completion_mask, segments=segments_of(chat))
             for index, chat in enumerate(shown)
             if len(chat.ids) <= self.reading.max_tokens
         ]

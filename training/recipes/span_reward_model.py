@@ -21,6 +21,8 @@ from training.recipes.base import Recipe, RecipeConfig, option
 from training.recipes.context import RecipeError, RunContext
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from training.engine.packs import Row
     from training.engine.scoring import SpanScorer
 
@@ -32,7 +34,14 @@ class Config(RecipeConfig):
     batch_size: int = option(16, "answers that one step learns from", unit="answers", ge=1, le=1024)
     lr: float = option(3e-4, "learning rate of the adapter", source="ours; the paper's 1e-5 is for 8B", gt=0, le=0.1)
     head_lr: float = option(1e-3, "learning rate of the classifier on top", source="ours", gt=0, le=0.1)
-    rank: int = option(16, "rank of the adapter", source="Text2Grad, LoRA r16", ge=1, le=256)
+    rank: int = option(
+        16,
+        "rank of the adapter; 0 leaves the base as it is and trains the classifier alone",
+        source="Text2Grad",
+        ge=0,
+        le=256,
+    )
+    pooled: bool = option(True, "classify a token by its sentence's mean state, too", source="ours")
     depth: float = option(1.0, "share of the base's layers that are read, from the bottom", source="ours", gt=0, le=1)
     adapted: float = option(1.0, "share of those layers that get the adapter, from the top", source="ours", gt=0, le=1)
     dropout: float = option(0.0, "dropout in the adapter and before the classifier", ge=0, lt=1)
@@ -84,7 +93,9 @@ def train(run: RunContext, config: Config) -> None:
         depth=config.depth,
     )
     outputs = ["bad", "neutral", "good", *(label["key"] for label in labels)]
-    head = engine.heads.TokenHead(policy.model.config.hidden_size, outputs, dropout=config.dropout)
+    head = engine.heads.TokenHead(
+        policy.model.config.hidden_size, outputs, pooled=config.pooled, dropout=config.dropout
+    )
     scorer = engine.scoring.SpanScorer(policy, head, labels=outputs[3:], reading=reading)
 
     splits = {split: list(prepare(run, scorer, labels, split)) for split in ("train", "dev", "test")}
@@ -99,16 +110,26 @@ def train(run: RunContext, config: Config) -> None:
     steps = engine.loop.steps_of(len(learned), size=config.batch_size, epochs=config.epochs)
     loop = engine.loop.Loop(
         [
-            {"params": policy.parameters, "lr": config.lr, "weight_decay": config.weight_decay},
-            {"params": list(head.parameters()), "lr": config.head_lr, "weight_decay": 0.0},
+            *([{"params": policy.parameters, "lr": config.lr}] if config.rank else []),
+            {"params": list(head.parameters()), "lr": config.head_lr},
         ],
         lr=config.lr,
         steps=steps,
+        weight_decay=config.weight_decay,
     )
+
+    read = {}  # a base without an adapter is read once, not in every epoch
+    if not config.rank:
+        packs = engine.packs.micro_batches([one.row for one in learned], tokens=_budget(config))
+        read = engine.heads.known_states(policy.model, run.heed(packs))
+        run.log("The base has read all answers once; the classifier learns from what it saw.")
+
+    def states(pack: engine.packs.Pack) -> Tensor | None:
+        return engine.packs.join([read[row.name] for row in pack.rows]) if read else None
 
     def objective(pack: engine.packs.Pack) -> engine.objectives.Loss:
         return engine.objectives.token_classification(
-            engine.heads.token_scores(policy.model, head, pack),
+            engine.heads.token_scores(policy.model, head, pack, hidden=states(pack)),
             pack.flat("targets"),
             class_weights=class_weights,
             label_weight=config.label_weight,
@@ -124,7 +145,7 @@ def train(run: RunContext, config: Config) -> None:
         run.check_stop()
         loop.forward_backward(run.heed(engine.packs.micro_batches(batch, tokens=_budget(config))), objective)
         values = loop.optim_step()
-        if loop.step % per_epoch == 0 and loop.step < steps and measured["dev"]:
+        if config.rank and loop.step % per_epoch == 0 and loop.step < steps and measured["dev"]:
             values |= {f"dev_{name}": value for name, value in measure(scorer, measured["dev"]).items()}
             policy.model.train()
             head.train()
@@ -168,6 +189,7 @@ def prepare(run: RunContext, scorer: SpanScorer, labels: list[dict[str, Any]], s
                 ids=chat.ids,
                 trained=chat.completion_mask,
                 targets=targets_of(record, chat.response_offsets, labels),
+                segments=engine.scoring.segments_of(chat),
             ),
             item=item,
         )
