@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from celery import current_app, shared_task
 from celery.signals import worker_shutting_down
+from django.db.models import Exists, OuterRef
 from kombu.exceptions import OperationalError as BellBroken
 
 from training.actions import snapshots
@@ -31,8 +32,9 @@ def sweep() -> None:
     lease.take_back_lapsed()
     if Run.objects.filter(state="queued", due_at__lte=lease.Now()).exists() and not bells_hanging():
         ring()
-    # snapshots that no run will write, whose own bell was lost
-    waiting = Snapshot.objects.filter(state="building", runs=None, created_at__lt=lease.Now() - LATE)
+    # snapshots that no run will write (their bell was lost, or their run was cancelled before it began)
+    writing = Run.objects.filter(snapshot=OuterRef("pk")).exclude(state="cancelled")
+    waiting = Snapshot.objects.filter(~Exists(writing), state="building", created_at__lt=lease.Now() - LATE)
     for snapshot_id in waiting.values_list("pk", flat=True)[:10]:
         ring_for_snapshot(snapshot_id)
 

@@ -214,3 +214,9 @@ def test_the_sweeper_rings_for_what_is_due_and_for_snapshots_whose_bell_was_lost
     monkeypatch.setattr(tasks, "bells_hanging", lambda: 1)
     tasks.sweep()
     assert rung == [1]
+    # nobody writes the snapshot of a run that was cancelled in the queue, but for the sweeper
+    run = Run.objects.get()
+    cancel_run(run=run, author=marked.ada)
+    snapshots.clear()
+    tasks.sweep()
+    assert set(snapshots) == {alone.pk, run.snapshot_id}
