@@ -1,8 +1,13 @@
 """The tiny base model for tests: made once for all sessions on a machine, again when what it is made of changes."""
 
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def tiny_base() -> Path:
@@ -16,3 +21,18 @@ def tiny_base() -> Path:
         if stale != mine:
             shutil.rmtree(stale, ignore_errors=True)
     return Path(ensure_base(mine / "tiny", say=lambda text: None))
+
+
+def copy_tiny_base(to: Path) -> Path:
+    """A copy of it at `to`, where a packaged one lies; made in a child, so that this process needs no torch."""
+    if not to.exists():
+        made = subprocess.run(
+            [sys.executable, "-c", "from tests.tiny_base import tiny_base; print(tiny_base())"],
+            check=True,
+            cwd=REPOSITORY,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+        )
+        shutil.copytree(made.stdout.strip().splitlines()[-1], to)
+    return to

@@ -4,17 +4,13 @@ A phrase is marked, a pair judged, a reward model learns from them, its judgemen
 learns from it, and its new answers wait in the queue. The base has read little: nothing here asks how good they are.
 """
 
-import os
-import subprocess
-import sys
-
 import pytest
 from playwright.sync_api import Page, expect
 
 from redpen.accounts.demo import DEMO_LOGINS
 from tests.browser.desks import press, saved, select, selected
-from tests.running import REPOSITORY, running
-from tests.training.test_loop import BUILD
+from tests.running import running
+from tests.tiny_base import copy_tiny_base
 
 NAMES = {login.role: login.name for login in DEMO_LOGINS}
 MINUTES = 60_000
@@ -39,9 +35,7 @@ Task.objects.filter(response=answer).update(priority=1e6)
 @pytest.fixture
 def redpen():
     with running(DEMO="true", BASE_MODEL="tiny", TRAIN_THREADS="1") as one:
-        base = one.data_dir / "base" / "tiny"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-        subprocess.run([sys.executable, "-c", BUILD, str(base)], check=True, cwd=REPOSITORY, env=environment)
+        copy_tiny_base(one.data_dir / "base" / "tiny")
         one.start_and_wait(180)
         one.manage("shell", "-c", FIRST_TASK)
         yield one

@@ -4,10 +4,6 @@ The models are too small and read too little to be good; that learning works is 
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +17,7 @@ from annotation.models import Response, Task
 from redpen.accounts.demo import DEMO_LOGINS
 from redpen.accounts.models import Project, User
 from tests.running import wait_for
+from tests.tiny_base import copy_tiny_base
 from tests.training.test_worker import due_now, left_behind
 from training.actions.base_models import ensure_packaged
 from training.actions.runs import Launch, cancel_run, launch_run
@@ -30,20 +27,11 @@ from training.runs import worker
 from training.worlds.demo import demo_content
 
 ROOT = Path(__file__).resolve().parents[2]
-MAKE = "from tests.tiny_base import tiny_base; print(tiny_base())"
 
 
 @pytest.fixture(scope="module")
 def base(django_db_setup):
-    """The tests' tiny base, where a packaged one lies; made in a child, so that this process needs no torch."""
-    folder = settings.DATA_DIR / "base" / "tiny"
-    if not folder.exists():
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        made = subprocess.run(
-            [sys.executable, "-c", MAKE], check=True, cwd=ROOT, env=environment, capture_output=True, text=True
-        )
-        shutil.copytree(made.stdout.strip().splitlines()[-1], folder)
-    return folder
+    return copy_tiny_base(settings.DATA_DIR / "base" / "tiny")
 
 
 @pytest.fixture
