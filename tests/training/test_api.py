@@ -182,6 +182,11 @@ def test_what_cannot_be_scored_says_why(marked, model_server, settings):
     assert api(marked, score, method="post", body={"text": "  "}).status_code == 422
     assert api(marked, f"models/{policy.pk}/score", method="post", body={"text": "x"}).status_code == 422
     assert "20,000" in api(marked, score, method="post", body={"text": "x" * 20_001}).json()["detail"]
+    half = {"text": "a\ud800"}, {"text": "x", "question": "\udc00"}, {"text": "x", "context": [{"text": "\ud800"}]}
+    for body in half:
+        refused = api(marked, score, method="post", body=body)
+        assert (refused.status_code, refused.json()["code"]) == (422, "text.unstorable")
+    assert model_server["asked"] is None
     model_server |= {"status": 422, "body": {"message": "This text has 900 tokens.", "action": "Shorten it."}}
     refused = api(marked, score, method="post", body={"text": "x"})
     assert (refused.status_code, refused.json()["detail"]) == (422, "This text has 900 tokens. Shorten it.")

@@ -10,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from annotation import text as texts
 from annotation.api.base import PAGED, ProjectView, Text, page, read
 from annotation.errors import BadValue
 from annotation.models import Response as Answer
@@ -69,8 +70,10 @@ class ScoreView(ProjectView):
         if given.get("response"):
             answer = self.get_object(Answer.objects.select_related("prompt"), pk=given["response"])
             messages, context, text = answer.prompt.messages, answer.prompt.context, answer.text
-        elif not messages:
-            messages = [{"role": "user", "content": given["question"]}]
+        else:
+            for name in ("question", "messages", "context", "text"):  # what UTF-8 cannot spell reaches no server
+                texts.check_json(given[name], f"/{name}")
+            messages = messages or [{"role": "user", "content": given["question"]}]
         if not text.strip():
             raise BadValue("/text", "There is nothing to score: write or paste an answer, or pick one.")
         found = model_client.score(model, messages=messages, context=context, text=text)
