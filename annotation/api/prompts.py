@@ -40,7 +40,15 @@ class AnswerInput(serializers.Serializer):
     turn = serializers.IntegerField(required=False, min_value=0, max_value=2**31 - 1)
 
 
-class PromptsView(ProjectView):
+class AddingView(ProjectView):
+    """Where prompts or answers are added."""
+
+    def named(self, given: dict[str, Any]) -> dict[str, Any]:
+        """`given` under the caller's id or, without one, the Idempotency-Key: a repeated write adds nothing."""
+        return given if given.get("external_id") is not None else {**given, "external_id": self.client_key}
+
+
+class PromptsView(AddingView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see", "POST": "records.import"}
     filters = base.PAGED
 
@@ -51,7 +59,7 @@ class PromptsView(ProjectView):
 
     @extend_schema(summary="Add a prompt", request=PromptInput, responses=outputs.once(outputs.PromptOutput))
     def post(self, request: Request, slug: str) -> Response:
-        given = read(PromptInput, request.data)
+        given = self.named(read(PromptInput, request.data))
         row, is_new = add_prompt(author=self.author, project=self.project, new=NewPrompt(**given))
         return Response(shapes.full_prompt(row), status=201 if is_new else 200)
 
@@ -64,7 +72,7 @@ class PromptView(ProjectView):
         return Response(shapes.full_prompt(self.get_object(Prompt.objects.all(), pk=pk)))
 
 
-class AnswersView(ProjectView):
+class AnswersView(AddingView):
     needs: ClassVar[dict[str, str]] = {"GET": "records.see", "POST": "records.import"}
     filters = (*base.PAGED, "prompt", "model")
 
@@ -88,7 +96,7 @@ class AnswersView(ProjectView):
         responses=outputs.once(outputs.ResponseOutput),
     )
     def post(self, request: Request, slug: str) -> Response:
-        given: dict[str, Any] = read(AnswerInput, request.data)
+        given = self.named(read(AnswerInput, request.data))
         prompt = Prompt.objects.filter(project=self.project, pk=given.pop("prompt")).select_related("project").first()
         if prompt is None:
             raise BadValue("/prompt", "There is no such prompt in this project.")

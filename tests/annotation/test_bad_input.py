@@ -111,3 +111,27 @@ def test_a_filter_that_there_is_not_is_refused_and_not_left_out_in_silence(desk,
 def test_the_trails_filter_by_person_wants_an_id(desk):
     answer = desk.cast.client(desk.cast.ada).get(desk.api("audit?actor=ben"))
     assert (answer.status_code, answer.json()["problems"][0]["pointer"]) == (422, "/actor")
+
+
+def test_an_answer_sent_twice_under_a_key_is_one_and_another_under_it_is_refused(dev, desk):
+    from annotation.models import Response
+
+    before = Response.objects.count()
+    body = {"prompt": str(desk.answer.prompt_id), "text": "Once."}
+    key = {"Idempotency-Key": "k-1"}
+    first, again = (dev.post(desk.api("responses"), body, content_type=JSON, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["id"] == again.json()["id"]
+    other = dev.post(desk.api("responses"), body | {"text": "Twice."}, content_type=JSON, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency.other_content")
+    assert Response.objects.count() == before + 1
+
+
+def test_a_prompt_under_a_key_is_that_prompt(dev, desk):
+    key = {"Idempotency-Key": "k-2"}
+    body = {"messages": [{"role": "user", "content": "Who?"}]}
+    assert dev.post(desk.api("prompts"), body, content_type=JSON, headers=key).status_code == 201
+    assert dev.post(desk.api("prompts"), body, content_type=JSON, headers=key).status_code == 200
+    body = {"messages": [{"role": "user", "content": "Who else?"}]}
+    other = dev.post(desk.api("prompts"), body, content_type=JSON, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency.other_content")
