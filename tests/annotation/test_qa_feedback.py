@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -15,8 +14,9 @@ from annotation.importers.base import run
 from annotation.importers.qa_feedback import QAFeedback
 from annotation.models import Assignment, Evidence, Preference, Prompt, Response, Rewrite, SpanCritique
 from redpen.accounts.models import AuditEvent
+from tests.shared import shared
 
-FILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "qa_feedback" / "feedback.json"
+FILE = shared("data/qa_feedback/feedback.json")
 needs_file = pytest.mark.skipif(not FILE.exists(), reason=f"{FILE} is not here")
 QUESTION = "Who built the lighthouse?"
 PASSAGES = [["Lighthouse", "The lighthouse is old.", "It was built in 1066.", "A king built it."]]

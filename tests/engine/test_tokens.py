@@ -1,12 +1,12 @@
 """Chats as ids with a mask, marks on characters as weights on tokens, and back."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.shared import shared
 from training.engine.tokens import (
     Span,
     TemplateRefused,
@@ -17,7 +17,7 @@ from training.engine.tokens import (
 )
 
 ASK = [{"role": "user", "content": "Who sat on the moon?"}]
-QA_FEEDBACK = Path(__file__).resolve().parents[3] / "shared" / "data" / "qa_feedback" / "feedback.json"
+QA_FEEDBACK = shared("data/qa_feedback/feedback.json")
 
 # What breaks those who count bytes, UTF-16 units or glyphs.
 hard = st.sampled_from(
