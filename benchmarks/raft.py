@@ -31,9 +31,17 @@ from training.recipes.context import Events, RunContext
 from training.recipes.registry import get
 from training.worlds.support import World
 
-REWARD_MODEL = {"epochs": 6, "batch_size": 8, "lr": 3e-3, "rank": 8, "echo": False, "passage_tokens": 0}
+REWARD_MODEL = {
+    "epochs": 6,
+    "batch_size": 8,
+    "lr": 3e-3,
+    "head_lr": 1e-2,
+    "rank": 8,
+    "echo": False,
+    "passage_tokens": 0,
+}
 RAFT = {
-    "rounds": 3,
+    "rounds": 4,
     "prompts": 64,
     "samples": 8,
     "temperature": 0.7,
@@ -70,7 +78,7 @@ def carry_out(recipe: str, directory: Path, config: dict[str, Any], **given: Any
 def one_seed(seed: int, base: Path, folder: Path, *, prompts: int) -> dict[str, Any]:
     """Reward model, raft, and what the world thinks of it."""
     began = time.monotonic()
-    snapshot = world_snapshot(folder / "snapshot", prompts=400, seed=seed)
+    snapshot = world_snapshot(folder / "snapshot", prompts=400, seed=seed, missing=True)
     given = {"base_model": base, "snapshot": snapshot, "seed": seed}
     scorer = carry_out("span_reward_model", folder / "scorer", REWARD_MODEL, **given)
     policy = carry_out("raft", folder / "raft", RAFT, models={"span_reward_model": scorer}, **given)
