@@ -4,12 +4,12 @@ Paper: Text2Grad (arXiv 2505.22338), its stage 1 in the small local form: no tex
 causal language model with an adapter reads question, passages and answer; a head classifies every token of the answer
 as bad, neutral or good, and says for each of the project's labels whether it applies.
 
-Where we differ: the critique's words are not modelled; people's marks carry offsets, so nothing is searched for; the head
-sees the mean of the token's sentence beside the token; the base may stay as it is (rank 0), and its upper layers, which are
-about the next word, may be left out (depth): on few answers that was better than an adapter (docs/training.md). With
-`echo` the answer is read twice and the second reading is classified, so that a causal model has seen what comes after
-(mechanism 8). Where the paper is silent: how passages that are too long are shown (their sentences closest to
-question and answer).
+Where we differ: the critique's words are not modelled; people's marks carry offsets, so nothing is searched for; the
+head sees the mean of the token's sentence beside the token; the base may stay as it is (rank 0), and its upper
+layers, which are about the next word, may be left out (depth): on few answers that was better than an adapter
+(docs/recipes.md). With `echo` the answer is read twice and the second reading is classified, so that a causal model
+has seen what comes after (mechanism 8). Where the paper is silent: how passages that are too long are shown (their
+sentences closest to question and answer).
 """
 
 from __future__ import annotations
