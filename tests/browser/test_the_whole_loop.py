@@ -63,7 +63,7 @@ def train(page: Page, recipe: str, *, moves: bool, **options: str) -> None:
         else:
             field.fill(value)
     page.get_by_role("button", name="Train", exact=True).click()
-    expect(page.get_by_role("heading", name="Run ")).to_be_visible()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Run ", timeout=30_000)
     chart = page.locator("figure.chart", has_text="loss").first
     expect(chart).to_contain_text("at step", timeout=4 * MINUTES)
     drawn = chart.locator("polyline.line").get_attribute("points")
@@ -104,7 +104,7 @@ def test_a_marked_phrase_becomes_a_trained_model_and_a_better_answer_to_mark(chr
     sign_in(page, "admin")
     page.goto("/p/demo/data/")
     expect(page.get_by_text("greets nobody").first).to_be_visible()
-    train(page, "Span reward model", moves=True, epochs="1", passage_tokens="0", echo="off", max_tokens="1024")
+    train(page, "Span reward model", moves=True, epochs="2", rank="4", depth="1", passage_tokens="0", echo="off")
     screenshot(page, "loop-3-reward-model", full=True)
 
     # its judgement, drawn over an answer that it has never seen
@@ -119,7 +119,14 @@ def test_a_marked_phrase_becomes_a_trained_model_and_a_better_answer_to_mark(chr
     screenshot(page, "loop-4-heat-map", full=True)
 
     # a policy learns from the reward model, and its new answers wait to be marked
-    small = {"rounds": "1", "prompts": "4", "samples": "2", "max_new_tokens": "24", "held_out": "2", "new_answers": "3"}
+    small = {
+        "rounds": "1",
+        "prompts": "6",
+        "samples": "4",
+        "max_new_tokens": "100",
+        "held_out": "2",
+        "new_answers": "3",
+    }
     train(page, "RAFT", moves=False, **small)
     screenshot(page, "loop-5-policy", full=True)
     sign_out(page)
