@@ -41,13 +41,14 @@ REWARD_MODEL = {
     "passage_tokens": 0,
 }
 RAFT = {
-    "rounds": 4,
+    "rounds": 3,
     "prompts": 64,
     "samples": 8,
+    "reduction": "phrases",
     "temperature": 0.7,
     "max_new_tokens": 140,
     "batch_size": 8,
-    "lr": 3e-3,
+    "lr": 2e-3,
     "rank": 8,
     "passage_tokens": 0,
     "held_out": 0,

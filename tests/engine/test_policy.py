@@ -130,6 +130,15 @@ def test_the_classifier_is_read_at_the_token_itself(policy):
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+def test_a_reward_is_the_mean_of_the_tokens_or_every_phrase_counts_once():
+    scores = [{"score": value} for value in (-0.9, -0.8, 0.0, -0.3, 0.6, 0.05, 0.0, 0.0)]
+    assert reward(scores) == pytest.approx(-1.35 / 8)
+    assert reward(scores, reduction="phrases") == pytest.approx(-0.9 - 0.3 + 0.6)
+    longer = [{"score": -0.9}] * 20 + scores[2:]
+    assert reward(longer, reduction="phrases") == pytest.approx(reward(scores, reduction="phrases"))
+    assert reward([], reduction="phrases") == reward([]) == 0.0
+
+
 def test_a_pooled_head_reads_the_mean_of_the_sentence_beside_the_token():
     head = TokenHead(4, ["bad", "neutral", "good"], pooled=True)
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 
@@ -178,11 +178,29 @@ class SpanScorer:
         ]
 
 
-def reward(scores: Sequence[TokenScore]) -> float:
-    """One number from a span reward model: the mean over the answer's tokens of p(good) - p(bad); 0 for an empty
-    answer.
+Reduction = Literal["mean", "phrases"]
+SEEN = 0.1  # a token whose score is nearer to 0 than this is part of no phrase
+
+
+def reward(scores: Sequence[TokenScore], *, reduction: Reduction = "mean") -> float:
+    """One number from a span reward model; 0 for an empty answer.
+
+    mean: over the answer's tokens, of p(good) - p(bad). phrases: each run of neighbouring tokens of one sign counts
+    with its strongest token, so that a long phrase weighs as much as a short one, and a gap (one token) as much as
+    both.
     """
-    return sum(token["score"] for token in scores) / len(scores) if scores else 0.0
+    values = [token["score"] for token in scores]
+    if reduction == "mean":
+        return sum(values) / len(values) if values else 0.0
+    total = strongest = 0.0
+    for value in [*values, 0.0]:
+        kept = value if abs(value) > SEEN else 0.0
+        if strongest and kept * strongest <= 0:
+            total += strongest
+            strongest = 0.0
+        if abs(kept) > abs(strongest):
+            strongest = kept
+    return total
 
 
 def disjoint(scores: Sequence[TokenScore]) -> list[TokenScore]:

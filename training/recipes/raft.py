@@ -3,10 +3,11 @@
 Paper: RAFT (arXiv 2304.06767), algorithm 1, with local ranking: only answers to the same prompt are compared, so a
 reward that is off by a constant of the prompt, or seen through any rising curve, keeps the same answers.
 
-Reward: a span reward model's mean over the answer's tokens of p(good) - p(bad). Where we differ: an adapter is
-trained, not all weights; a prompt whose answers all score the same is skipped (the paper keeps a random one); loss on
-the answer alone, its stop token included (the published script trains on the prompt too). Where the paper is silent:
-unfinished answers are never kept; an answer that cannot be scored is left out, not scored 0.
+Reward: a span reward model's mean over the answer's tokens of p(good) - p(bad), or (`reduction`) its phrases counted: in
+a mean a missing step is one token of sixty, and answers grow short; counted, it weighs as much as a rude phrase.
+Where we differ: an adapter is trained, not all weights; a prompt whose answers all score the same is skipped (the paper
+keeps a random one); loss on the answer alone, its stop token included (the published script trains on the prompt too).
+Where the paper is silent: unfinished answers are never kept; an answer that cannot be scored is left out, not scored 0.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 
@@ -41,6 +42,9 @@ class Config(RecipeConfig):
     )
     temperature: float = option(1.0, "of sampling: the highest that stays sane", source="paper's lambda", gt=0, le=2)
     max_new_tokens: int = option(128, "longest answer", unit="tokens", source="paper: 128", ge=1, le=4096)
+    reduction: Literal["mean", "phrases"] = option(
+        "mean", "one number from the scores: the tokens' mean, or every good or bad phrase counting once", source="ours"
+    )
     beta: float = option(
         0.0, "penalty for leaving the first model, in the ranking only", source="paper: 0", ge=0, le=10
     )
@@ -224,7 +228,7 @@ def score(
         if tokens is None:
             one.dropped = "cannot be scored"
         else:
-            one.reward = engine.scoring.reward(tokens)
+            one.reward = engine.scoring.reward(tokens, reduction=config.reduction)
     if config.beta:
         scored = [(ask, one) for ask, one in alive if one.reward is not None]
         for (_, one), gap in zip(scored, log_ratios(config, policy, scored), strict=True):
@@ -279,7 +283,8 @@ def measure(
         {"messages": ask.messages, "context": ask.context, "text": group[0].sample.text}
         for ask, group in zip(held_out, groups, strict=True)
     ]
-    rewards = [engine.scoring.reward(tokens) for tokens in scorer.score_many(items) if tokens]
+    scored = [tokens for tokens in scorer.score_many(items) if tokens]
+    rewards = [engine.scoring.reward(tokens, reduction=config.reduction) for tokens in scored]
     return {"held_out_reward": sum(rewards) / len(rewards)} if rewards else {}
 
 
@@ -398,6 +403,7 @@ RECIPE = Recipe(
             "rounds": 3,
             "prompts": 32,
             "samples": 4,
+            "reduction": "phrases",
             "temperature": 0.8,
             "max_new_tokens": 96,
             "batch_size": 8,
