@@ -135,9 +135,8 @@ def test_a_marked_phrase_becomes_a_trained_model_and_a_better_answer_to_mark(chr
     expect(page.locator("#answer")).not_to_be_empty()
     shown = page.locator("#answer").inner_text()
     screenshot(page, "loop-6-new-answer")
-    ask = (
-        "from annotation.models import Response as R; print(*R.objects.exclude(model_version=None).values_list('text'))"
-    )
+    texts = "R.objects.exclude(model_version=None).values_list('text', flat=True)"
+    ask = f"from annotation.models import Response as R; print(*{texts})"
     assert shown[:20] in redpen.manage("shell", "-c", ask), "the newest model's answers are dealt first"
     context.close()
     assert complaints == []
