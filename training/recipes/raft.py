@@ -3,11 +3,12 @@
 Paper: RAFT (arXiv 2304.06767), algorithm 1, with local ranking: only answers to the same prompt are compared, so a
 reward that is off by a constant of the prompt, or seen through any rising curve, keeps the same answers.
 
-Reward: a span reward model's mean over the answer's tokens of p(good) - p(bad), or (`reduction`) its phrases counted: in
-a mean a missing step is one token of sixty, and answers grow short; counted, it weighs as much as a rude phrase.
-Where we differ: an adapter is trained, not all weights; a prompt whose answers all score the same is skipped (the paper
-keeps a random one); loss on the answer alone, its stop token included (the published script trains on the prompt too).
-Where the paper is silent: unfinished answers are never kept; an answer that cannot be scored is left out, not scored 0.
+Reward: a span reward model's mean over the answer's tokens of p(good) - p(bad), or (`reduction`) its phrases counted:
+in a mean a missing step is one token of sixty, and answers grow short; counted, it weighs as much as a rude phrase.
+Where we differ: an adapter is trained, not all weights; a prompt whose answers all score the same is skipped (the
+paper keeps a random one); loss on the answer alone, its stop token included (the published script trains on the
+prompt too). Where the paper is silent: unfinished answers are never kept; an answer that cannot be scored is left
+out, not scored 0.
 """
 
 from __future__ import annotations
