@@ -4,6 +4,8 @@ A phrase is marked, a pair judged, a reward model learns from them, its judgemen
 learns from it, and its new answers wait in the queue. The base has read little: nothing here asks how good they are.
 """
 
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -140,5 +142,7 @@ def test_a_marked_phrase_becomes_a_trained_model_and_a_better_answer_to_mark(chr
     assert shown[:20] in redpen.manage("shell", "-c", ask), "the newest model's answers are dealt first"
     context.close()
     assert complaints == []
+    web = Path(f"/proc/{redpen.child('web').pid}/maps").read_text()
+    assert "libtorch" not in web, "the web has never imported torch"
     assert redpen.stop() == 0
     assert redpen.left() == []
