@@ -139,6 +139,7 @@ def test_an_uploaded_file_is_imported_by_a_worker_and_reported(desk, settings):
     assert (job.state, job.error) == ("done", "")
     done = desk.cast.client(desk.cast.dev).get(answer.headers["Location"]).content.decode()
     assert "The text at 0-7 is &#x27;Because&#x27;, not &#x27;because&#x27;." in done
+    assert "done, with refusals" in done
     assert "hx-trigger" not in done
     assert not (settings.DATA_DIR / job.path).exists()
 
