@@ -8,6 +8,7 @@ from redpen.accounts.models import AuditEvent
 from tests.training.factories import make_base, make_model, make_prompt, make_response, mark
 from training.actions.runs import Launch, LaunchRefused, cancel_run, launch_run, try_again
 from training.models import Run, Snapshot
+from training.recipes import registry
 
 SPANS = Launch(recipe="span_reward_model", base_model="tiny")
 
@@ -23,7 +24,7 @@ def test_a_run_is_queued_with_its_frozen_query_and_an_audit_line(marked):
     run, fresh = launch_run(project=marked.project, author=marked.ada, launch=SPANS)
     assert fresh
     assert (run.number, run.state, run.attempt, run.preset) == (1, "queued", 0, "laptop")
-    assert run.config["epochs"] == 2
+    assert run.config["epochs"] == registry.get("span_reward_model").presets["laptop"]["epochs"]
     assert run.snapshot.state == Snapshot.State.BUILDING
     assert run.snapshot.query["kinds"] == ["response"]
     assert run.snapshot.query["until"]
