@@ -57,10 +57,10 @@ RAFT = {
 T975 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # by seeds
 
 
-def true_quality(world: World, base: Path, adapter: Path | None, *, prompts: int, seed: int) -> list[float]:
+def true_quality(base: Path, adapter: Path | None, *, prompts: int, asked_with: int, seed: int) -> list[float]:
     """The world's judgement of two answers to each of its held-out prompts."""
-    policy = Policy.open(base, adapter)
-    asked = world.prompts(prompts, seed=99, split="test")
+    world, policy = World(0), Policy.open(base, adapter)
+    asked = world.prompts(prompts, seed=asked_with, split="test")
     ids = [prompt_ids(policy.tokenizer, one.messages, one.context, passage_tokens=0) for one in asked]
     sampling = Sampling(max_tokens=RAFT["max_new_tokens"], temperature=RAFT["temperature"])
     drawn = sample(policy, ids, 2, sampling=sampling, seed=seed)
@@ -76,16 +76,15 @@ def carry_out(recipe: str, directory: Path, config: dict[str, Any], **given: Any
     return directory / "artifact"
 
 
-def one_seed(seed: int, base: Path, folder: Path, *, prompts: int) -> dict[str, Any]:
+def one_seed(seed: int, base: Path, folder: Path, **held_out: int) -> dict[str, Any]:
     """Reward model, raft, and what the world thinks of it."""
     began = time.monotonic()
     snapshot = world_snapshot(folder / "snapshot", prompts=400, seed=seed, missing=True)
     given = {"base_model": base, "snapshot": snapshot, "seed": seed}
     scorer = carry_out("span_reward_model", folder / "scorer", REWARD_MODEL, **given)
     policy = carry_out("raft", folder / "raft", RAFT, models={"span_reward_model": scorer}, **given)
-    world = World(0)
-    before = true_quality(world, base, None, prompts=prompts, seed=seed)
-    after = true_quality(world, base, policy, prompts=prompts, seed=seed)
+    before = true_quality(base, None, seed=seed, **held_out)
+    after = true_quality(base, policy, seed=seed, **held_out)
     found = {
         "seed": seed,
         "reward_model_auroc": round(json.loads((scorer / "redpen.json").read_text())["metrics"]["test_auroc_bad"], 4),
@@ -107,6 +106,10 @@ def with_interval(values: list[float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 11))
+    parser.add_argument(
+        "--first-seed", type=int, default=1, help="101 with --asked-with 199: what nothing was tuned on"
+    )
+    parser.add_argument("--asked-with", type=int, default=99, help="seed that draws the held-out prompts")
     parser.add_argument("--prompts", type=int, default=80, help="held-out prompts that are answered")
     parser.add_argument("--bases", type=Path, default=Path(os.environ.get("DATA_DIR") or ROOT / "var") / "base")
     chosen = parser.parse_args()
@@ -114,9 +117,9 @@ def main() -> None:
     load = os.getloadavg()[0]
     base = Path(ensure_base(chosen.bases / "tiny", say=say))
     with tempfile.TemporaryDirectory(prefix="redpen-bench-raft-") as place:
-        runs = [
-            one_seed(seed, base, Path(place) / str(seed), prompts=chosen.prompts) for seed in range(1, chosen.seeds + 1)
-        ]
+        held_out = {"prompts": chosen.prompts, "asked_with": chosen.asked_with}
+        seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+        runs = [one_seed(seed, base, Path(place) / str(seed), **held_out) for seed in seeds]
     result = {
         "before": with_interval([run["before"] for run in runs]),
         "after": with_interval([run["after"] for run in runs]),
