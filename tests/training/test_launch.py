@@ -28,7 +28,10 @@ def test_a_run_is_queued_with_its_frozen_query_and_an_audit_line(marked):
     assert run.snapshot.state == Snapshot.State.BUILDING
     assert run.snapshot.query["kinds"] == ["response"]
     assert run.snapshot.query["until"]
-    assert list(AuditEvent.objects.values_list("action", flat=True)) == ["snapshot.frozen", "run.launched"]
+    assert list(AuditEvent.objects.order_by("id").values_list("action", flat=True)) == [
+        "snapshot.frozen",
+        "run.launched",
+    ]
 
 
 def test_all_that_is_wrong_is_said_at_once_with_pointers(cast):
