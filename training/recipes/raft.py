@@ -17,19 +17,20 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
 
 from training import engine
+from training.recipes.asking import Ask, asks, asks_to_learn_from, draw, give_back, item_of, question_of, row_of
 from training.recipes.base import Recipe, RecipeConfig, option
-from training.recipes.context import RecipeError, RunContext
+from training.recipes.context import RunContext
 
 if TYPE_CHECKING:
     from training.engine.objectives import Loss
     from training.engine.packs import Pack, Row
     from training.engine.policy import Policy
-    from training.engine.rollouts import Sample
+    from training.engine.rollouts import Sample, Sampling
     from training.engine.scoring import SpanScorer
 
 
@@ -94,16 +95,6 @@ class Candidate:
     dropped: str = ""
 
 
-@dataclass(frozen=True)
-class Ask:
-    """A prompt as the policy is given it."""
-
-    prompt_id: str
-    messages: Sequence[dict[str, Any]]
-    context: Sequence[dict[str, Any]]
-    ids: list[int]
-
-
 def train(run: RunContext, config: Config) -> None:
     """G_0 is the base (or a given policy); each round makes the next; the last one's new answers go back to the
     people.
@@ -112,21 +103,16 @@ def train(run: RunContext, config: Config) -> None:
     policy = engine.policy.Policy.load(
         run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
     )
-    learned = asks(run, config, policy.tokenizer, "train")
-    held_out = asks(run, config, policy.tokenizer, "dev")[: config.held_out]
-    if not learned:
-        raise RecipeError(
-            "data.empty",
-            "There is no prompt in the train split that fits.",
-            "Import prompts, or raise max_prompt_tokens, and make a new snapshot.",
-        )
+    fitting = {"passage_tokens": config.passage_tokens, "longest": config.max_prompt_tokens}
+    learned = asks_to_learn_from(run, policy.tokenizer, **fitting)
+    held_out = asks(run, policy.tokenizer, "dev", **fitting)[: config.held_out]
     per_round = engine.loop.steps_of(min(config.prompts, len(learned)), size=config.batch_size, epochs=config.epochs)
     total = per_round * config.rounds
     run.metrics(0, total, **measure(run, config, policy, scorer, held_out))
 
     for number in range(config.rounds):
         chosen = run.random(f"round {number}").sample(learned, min(config.prompts, len(learned)))  # D_t
-        groups = draw(run, config, policy, chosen, seed=run.seed * 1000 + number)  # y ~ G_t
+        groups = candidates(run, config, policy, chosen, config.samples, seed=run.seed * 1000 + number)  # y ~ G_t
         score(config, policy, scorer, chosen, groups)  # r, or r~ with a beta
         best = [rank([one.reward for one in group], least=config.min_reward) for group in groups]
         rows = [
@@ -151,7 +137,16 @@ def train(run: RunContext, config: Config) -> None:
 
     figures = {f"held_out_{name}": value for name, value in measure(run, config, policy, scorer, held_out).items()}
     policy.save(run.artifact_path)
-    give_back(run, config, policy, scorer)
+    if config.new_answers:
+        give_back(
+            run,
+            policy,
+            asks(run, policy.tokenizer, None, **fitting)[: config.new_answers],
+            sampling=sampling_of(config),
+            seed=run.seed * 1000 + 999,
+            rows=config.decode_rows,
+            passage_tokens=config.passage_tokens,
+        )
     run.artifact(
         kind="policy",
         base=str(run.base_model),
@@ -174,39 +169,17 @@ def rank(rewards: Sequence[float | None], *, least: float | None = None) -> int 
     return None if least is not None and best < least else -place
 
 
-def asks(run: RunContext, config: Config, tokenizer: Any, split: str | None) -> list[Ask]:
-    """The prompts of a split in a fixed order of chance, as ids; too long ones are counted and left out."""
-    found, left_out = [], []
-    for prompt in run.prompts(split):
-        ids = engine.scoring.prompt_ids(
-            tokenizer, prompt["messages"], prompt["context"], passage_tokens=config.passage_tokens
-        )
-        if len(ids) > config.max_prompt_tokens:
-            left_out.append(prompt["prompt_id"])
-        else:
-            found.append(Ask(prompt["prompt_id"], prompt["messages"], prompt["context"], ids))
-    if left_out:
-        run.log(
-            f"{len(left_out)} prompts are longer than {config.max_prompt_tokens} tokens: {', '.join(left_out[:20])}",
-            level="warning",
-        )
-    run.random(f"prompts {split}").shuffle(found)
-    return found
+def sampling_of(config: Config) -> Sampling:
+    """How answers are drawn, in training and afterwards."""
+    return engine.rollouts.Sampling(max_tokens=config.max_new_tokens, temperature=config.temperature)
 
 
-def draw(run: RunContext, config: Config, policy: Policy, chosen: Sequence[Ask], *, seed: int) -> list[list[Candidate]]:
-    """K answers to each prompt; the run may be stopped between two batches of prompts."""
-    sampling = engine.rollouts.Sampling(max_tokens=config.max_new_tokens, temperature=config.temperature)
-    groups: list[list[Candidate]] = []
-    together = max(1, config.decode_rows // config.samples)
-    for start in range(0, len(chosen), together):
-        run.check_stop()
-        part = chosen[start : start + together]
-        drawn = engine.rollouts.sample(
-            policy, [ask.ids for ask in part], config.samples, sampling=sampling, seed=seed + 7919 * start
-        )
-        groups += [[Candidate(one) for one in drawn if one.prompt == place] for place in range(len(part))]
-    return groups
+def candidates(
+    run: RunContext, config: Config, policy: Policy, chosen: Sequence[Ask], n: int, *, seed: int
+) -> list[list[Candidate]]:
+    """`n` answers to each prompt, none of them judged yet."""
+    drawn = draw(run, policy, chosen, n, sampling=sampling_of(config), seed=seed, rows=config.decode_rows)
+    return [[Candidate(one) for one in group] for group in drawn]
 
 
 def score(
@@ -222,9 +195,7 @@ def score(
         elif config.forbid and re.search(config.forbid, one.sample.text):
             one.dropped = "forbidden"
     alive = [(ask, one) for ask, one in pairs if not one.dropped]
-    found = scorer.score_many(
-        [{"messages": ask.messages, "context": ask.context, "text": one.sample.text} for ask, one in alive]
-    )
+    found = scorer.score_many([item_of(ask, one.sample) for ask, one in alive])
     for (_, one), tokens in zip(alive, found, strict=True):
         if tokens is None:
             one.dropped = "cannot be scored"
@@ -242,15 +213,6 @@ def log_ratios(config: Config, policy: Policy, pairs: Sequence[tuple[Ask, Candid
     """
     rows = [row_of(str(place), ask, one.sample) for place, (ask, one) in enumerate(pairs)]
     return engine.policy.log_ratios(policy, rows, tokens=_budget(config))
-
-
-def row_of(name: str, ask: Ask, sample: Sample) -> Row:
-    """A sampled answer as a row: the very tokens that were sampled, never the text tokenised again."""
-    return engine.packs.Row(
-        name=name,
-        ids=[*ask.ids, *sample.ids],
-        trained=[False] * len(ask.ids) + [True] * len(sample.ids),
-    )
 
 
 def fine_tune(
@@ -278,12 +240,8 @@ def measure(
     """The mean reward of the policy's answers to held-out prompts, one each, always drawn with the same seeds."""
     if not held_out:
         return {}
-    one_each = config.model_copy(update={"samples": 1})
-    groups = draw(run, one_each, policy, held_out, seed=run.seed)
-    items = [
-        {"messages": ask.messages, "context": ask.context, "text": group[0].sample.text}
-        for ask, group in zip(held_out, groups, strict=True)
-    ]
+    groups = candidates(run, config, policy, held_out, 1, seed=run.seed)
+    items = [item_of(ask, one.sample) for ask, (one,) in zip(held_out, groups, strict=True)]
     scored = [tokens for tokens in scorer.score_many(items) if tokens]
     rewards = [engine.scoring.reward(tokens, reduction=config.reduction) for tokens in scored]
     return {"held_out_reward": sum(rewards) / len(rewards)} if rewards else {}
@@ -343,35 +301,11 @@ def show(
         run.sample(
             step,
             prompt_id=ask.prompt_id,
-            question=engine.passages.question_of(ask.messages),
+            question=question_of(ask),
             answers=[
                 {"text": one.sample.text, "reward": one.reward, "dropped": one.dropped, "kept": index == place}
                 for index, one in enumerate(group)
             ],
-        )
-
-
-def give_back(run: RunContext, config: Config, policy: Policy, scorer: SpanScorer) -> None:
-    """New answers of the final policy, to prompts of every split, ready to be labelled."""
-    if not config.new_answers:
-        return
-    everyone = asks(run, config, policy.tokenizer, None)[: config.new_answers]
-    groups = draw(run, config.model_copy(update={"samples": 1}), policy, everyone, seed=run.seed * 1000 + 999)
-    for ask, (one,) in zip(everyone, groups, strict=True):
-        if not one.sample.text.strip():
-            continue
-        run.response(
-            prompt_id=ask.prompt_id,
-            text=one.sample.text,
-            token_ids=one.sample.ids,
-            logprobs=[round(value, 6) for value in one.sample.logprobs],
-            sampling={
-                "temperature": config.temperature,
-                "max_tokens": config.max_new_tokens,
-                "seed": one.sample.seed,
-                "finished": one.sample.finished,
-                "passage_tokens": config.passage_tokens,
-            },
         )
 
 
