@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-from training.engine.heads import TokenHead, token_scores
+from training.engine.heads import ScoreHead, TokenHead, row_scores, token_scores, values
 from training.engine.logprobs import completion_logprobs
 from training.engine.packs import Row, lay_out
-from training.engine.policy import Lora, Policy, log_ratios
+from training.engine.policy import Lora, Policy, log_ratios, reference_logprobs
 from training.engine.rollouts import Sampling, sample
 from training.engine.scoring import Reading, SpanScorer, card_of, disjoint, reward, segments_of
 from training.engine.tokens import render_chat
@@ -55,6 +55,35 @@ def test_a_policy_that_continues_another_has_that_one_as_its_reference(policy, b
     assert (parent - plain).item() == pytest.approx(moved[0], abs=1e-3)
     train_a_little(child)
     assert log_ratios(child, [row(child)], tokens=512)[0] > 0.1
+
+
+def test_what_is_trained_comes_back_by_name_bit_for_bit(policy, base):
+    train_a_little(policy)
+    state = policy.state_dict()
+    kept = {name: value.clone() for name, value in state.items()}
+    assert kept
+    assert all("lora_" in name for name in kept)
+    train_a_little(policy)
+    assert all(torch.equal(state[name], kept[name]) for name in kept)  # copies: training goes on without them
+    assert not all(torch.equal(policy.state_dict()[name], kept[name]) for name in kept)
+    other = Policy.load(base, lora=Lora(rank=4), seed=8)
+    for one in (policy, other):
+        one.load_state_dict(kept)
+        assert all(torch.equal(one.state_dict()[name], kept[name]) for name in kept)
+    with pytest.raises(ValueError, match="not of this policy"):
+        Policy.load(base, lora=Lora(rank=2)).load_state_dict(kept)
+
+
+def test_reference_log_probabilities_are_the_policys_own_to_the_bit_before_it_learns(policy):
+    pair = [row(policy, "a"), row(policy, "b", answer="No.")]
+    units = [pair, row(policy, "c", answer="Perhaps, if the tank is empty.")]
+    found = reference_logprobs(policy, units, tokens=512)
+    assert [len(one) for one in found] == [sum(one.trained) for one in (*pair, units[1])]
+    for one, values_ in zip([*pair, units[1]], found, strict=True):
+        plain = completion_logprobs(policy.model, lay_out([one])).values.tolist()
+        assert values_ == pytest.approx(plain, abs=1e-5)
+    train_a_little(policy)
+    assert reference_logprobs(policy, units, tokens=512) == found
 
 
 def test_the_reference_leaves_no_trace(policy):
@@ -128,6 +157,49 @@ def test_the_classifier_is_read_at_the_token_itself(policy):
     states = policy.model.get_base_model().model(torch.tensor([one.ids])).last_hidden_state[0]
     expected = head(states[torch.tensor(one.trained)])
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_a_row_is_scored_at_its_last_token_by_index(policy):
+    """Not at the first token that looks like padding: this row has the stop token inside (transformers 35352)."""
+    head = ScoreHead(policy.model.config.hidden_size, ["helpful", "safe"])
+    torch.nn.init.normal_(head.linear.weight)
+    policy.model.eval()
+    rows = [row(policy, "long"), row(policy, "short", answer="No.")]
+    assert rows[0].ids.count(policy.tokenizer.eos_token_id) > 1
+    with torch.no_grad():
+        found = row_scores(policy.model, head, lay_out(rows))
+        for one, scores in zip(rows, found, strict=True):
+            state = policy.model.get_base_model().model(torch.tensor([one.ids])).last_hidden_state[0, -1]
+            assert torch.allclose(scores, head(state), atol=1e-5)
+    assert found.shape == (2, 2)
+
+
+def test_a_value_is_read_at_the_state_before_its_token(policy):
+    head = ScoreHead(policy.model.config.hidden_size, bias=True)
+    torch.nn.init.normal_(head.linear.weight)
+    policy.model.eval()
+    one = row(policy)
+    with torch.no_grad():
+        found = values(policy.model, head, lay_out([one]))
+        states = policy.model.get_base_model().model(torch.tensor([one.ids])).last_hidden_state[0]
+    places = [place - 1 for place, trained in enumerate(one.trained) if trained]
+    assert torch.allclose(found, head(states[places])[:, 0], atol=1e-5)
+    with pytest.raises(ValueError, match="one number"):
+        values(policy.model, ScoreHead(4, ["a", "b"]), lay_out([one]))
+
+
+def test_a_head_file_holds_one_kind_of_head_and_says_which(tmp_path):
+    for head in (ScoreHead(8, ["a", "b"]), ScoreHead(8, bias=True), TokenHead(8, ["bad", "neutral", "good"])):
+        for parameter in head.parameters():
+            torch.nn.init.normal_(parameter)
+        head.save(tmp_path / "head.safetensors")
+        again = type(head).load(tmp_path / "head.safetensors")
+        assert again.outputs == head.outputs
+        assert not again.training
+        assert list(again.state_dict()) == list(head.state_dict())
+        assert all(torch.equal(a, b) for a, b in zip(again.parameters(), head.parameters(), strict=True))
+    with pytest.raises(ValueError, match="holds a TokenHead"):
+        ScoreHead.load(tmp_path / "head.safetensors")
 
 
 def test_a_reward_is_the_mean_of_the_tokens_or_every_phrase_counts_once():

@@ -48,19 +48,71 @@ class TokenHead(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write weights and the names of the outputs; `load` gives the same head back, bit for bit."""
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, str(path), metadata={"outputs": json.dumps(self.outputs)})
+        _write(self, path)
 
     @classmethod
     def load(cls, path: Path) -> TokenHead:
         """Read a head that `save` wrote."""
-        with safe_open(str(path), framework="pt") as file:
-            outputs = json.loads(file.metadata()["outputs"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        outputs, weights = _read(cls, path)
         width = weights["norm.weight"].shape[0]
         head = cls(width, outputs, pooled=weights["linear.weight"].shape[1] == 2 * width)
         head.load_state_dict(weights)
         return head.eval()
+
+
+class ScoreHead(nn.Module):
+    """Scores of a whole row from one hidden state, float32: one linear layer, by default without a bias.
+
+    One output is a reward; several are labels that hold or do not (multi-label) or classes, as the objective reads
+    them. `row_scores` reads it at each row's last token, `values` before each trained token.
+    """
+
+    def __init__(
+        self, width: int, outputs: Sequence[str] = ("score",), *, bias: bool = False, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.outputs = tuple(outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, len(self.outputs), bias=bias)
+        nn.init.zeros_(self.linear.weight)  # so that training starts from "no opinion", whatever the seed
+        if bias:
+            nn.init.zeros_(self.linear.bias)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[B, D] -> float32 [B, outputs]."""
+        scores: Tensor = self.linear(self.dropout(hidden.float()))
+        return scores
+
+    def save(self, path: Path) -> None:
+        """Write weights and the names of the outputs; `load` gives the same head back, bit for bit."""
+        _write(self, path)
+
+    @classmethod
+    def load(cls, path: Path) -> ScoreHead:
+        """Read a head that `save` wrote."""
+        outputs, weights = _read(cls, path)
+        head = cls(weights["linear.weight"].shape[1], outputs, bias="linear.bias" in weights)
+        head.load_state_dict(weights)
+        return head.eval()
+
+
+def row_scores(model: nn.Module, head: ScoreHead, pack: Pack) -> Tensor:
+    """The head's scores of each row, read at the row's last token, float32 [B, outputs].
+
+    The place is the pack's own index: never searched for by the id of a padding or stop token, so that a model whose
+    padding is its stop token is read like any other, and a row scores alone what it scores in company.
+    """
+    return head(hidden_states(model, pack, at=pack.last))  # type: ignore[no-any-return]
+
+
+def values(model: nn.Module, head: ScoreHead, pack: Pack) -> Tensor:
+    """V_t of each trained token: what the head makes of the state *before* it, float32 [N].
+
+    The state that predicts token t has seen the prompt and the tokens up to t - 1: it is what the action is taken in.
+    """
+    if len(head.outputs) != 1:
+        raise ValueError(f"A value is one number; this head has {len(head.outputs)} outputs.")
+    return head(hidden_states(model, pack, at=pack.before))[:, 0]  # type: ignore[no-any-return]
 
 
 def token_scores(model: nn.Module, head: TokenHead, pack: Pack, *, hidden: Tensor | None = None) -> Tensor:
@@ -88,3 +140,19 @@ def known_states(model: nn.Module, packs: Iterable[Pack]) -> dict[str, Tensor]:
 def sentiment(scores: Tensor) -> Tensor:
     """Probabilities of bad, neutral, good from a head's first three outputs, float32 [N, 3]."""
     return torch.softmax(scores[:, :3], dim=-1)
+
+
+def _write(head: TokenHead | ScoreHead, path: Path) -> None:
+    weights = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+    save_file(weights, str(path), metadata={"kind": type(head).__name__, "outputs": json.dumps(head.outputs)})
+
+
+def _read(kind: type, path: Path) -> tuple[list[str], dict[str, Tensor]]:
+    """Names of the outputs and weights; raise ValueError where the file holds another kind of head."""
+    with safe_open(str(path), framework="pt") as file:
+        said = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    found = said.get("kind", "TokenHead")  # the first ones were written without
+    if found != kind.__name__:
+        raise ValueError(f"{path} holds a {found}, not a {kind.__name__}.")
+    return json.loads(said["outputs"]), weights

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from training.engine.ragged import Ragged
+
 FILLED = 0.75  # a row this much shorter than its pack's longest starts a new pack: padding costs as much as tokens
 
 
@@ -52,6 +54,18 @@ class Pack:
     def before(self) -> Tensor:
         """int64 [N]: the place whose hidden state predicts each trained token."""
         return self.place_of - 1
+
+    @property
+    def last(self) -> Tensor:
+        """int64 [B]: the place of each row's last token."""
+        width = self.ids.shape[1]
+        places = [index * width + len(row.ids) - 1 for index, row in enumerate(self.rows)]
+        return torch.tensor(places, dtype=torch.int64, device=self.ids.device)
+
+    @property
+    def ragged(self) -> Ragged:
+        """Which row each trained token is of."""
+        return Ragged(self.row_of, len(self.rows))
 
     def flat(self, name: str) -> Tensor:
         """A per-token field of the rows (`weights`, `targets`) as one float32 tensor [N] or [N, C]."""

@@ -4,7 +4,7 @@ or with the frozen parent adapter when a run continues another run's: never a se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
+from torch import Tensor, nn
 
 from training.engine.logprobs import completion_logprobs
 from training.engine.models import Precision, load_base
@@ -20,6 +20,8 @@ from training.engine.packs import Row, micro_batches
 
 TRAINED = "default"  # peft's own name, so that the saved folder is an ordinary adapter
 PARENT = "parent"
+
+Unit = Row | Sequence[Row]  # rows that are computed in one pack: a pair, a ranking, a group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,25 @@ class Policy:
         """What is trained."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What is trained, by name, as copies on the CPU: with the base, all that a checkpoint needs of it."""
+        return {name: value.detach().cpu().clone() for name, value in self._trained()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state_dict` gave, bit for bit; raise ValueError where it is of another adapter."""
+        mine = dict(self._trained())
+        strange = sorted(set(mine) ^ set(state)) or [
+            name for name, value in mine.items() if value.shape != state[name].shape
+        ]
+        if strange:
+            raise ValueError(f"These weights are not of this policy: {len(strange)} differ, first {strange[0]}.")
+        with torch.no_grad():
+            for name, value in mine.items():
+                value.copy_(state[name])
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        return ((name, value) for name, value in self.model.named_parameters() if value.requires_grad)
+
     @property
     def _adapters(self) -> Sequence[str]:
         return list(getattr(self.model, "peft_config", {}))
@@ -127,6 +148,36 @@ class Policy:
             return
         self.model.save_pretrained(str(folder), selected_adapters=[TRAINED], safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)  # peft writes an empty model card
+
+
+@torch.no_grad()
+def reference_logprobs(policy: Policy, units: Sequence[Unit], *, tokens: int) -> list[list[float]]:
+    """The reference's log-probabilities of each row's trained tokens, row after row, unit after unit.
+
+    Made by the same packing as training's: given a step's units and its budget, the numbers are the policy's own until
+    it has learned something, to the last bit. Given all units of a run at once they may differ from that in float32's
+    last places, because a row then shares its pack with others.
+    """
+    numbered, count = _number(units)
+    found: list[list[float]] = [[] for _ in range(count)]
+    with policy.as_reference() as reference:
+        for pack in micro_batches(numbered, tokens=tokens, device=policy.device):
+            values = completion_logprobs(reference, pack).values
+            for row, of_row in zip(pack.rows, values.split(pack.ragged.lengths().int().tolist()), strict=True):
+                found[int(row.name)] = of_row.tolist()
+    return found
+
+
+def _number(units: Sequence[Unit]) -> tuple[list[Any], int]:
+    """The same units with rows named by their place, and how many rows there are."""
+    count = 0
+    numbered: list[Any] = []
+    for unit in units:
+        rows = [unit] if isinstance(unit, Row) else list(unit)
+        named = [replace(row, name=str(count + place)) for place, row in enumerate(rows)]
+        numbered += named  # packs of units take them as they are, once they are there
+        count += len(rows)
+    return numbered, count
 
 
 def log_ratios(policy: Policy, rows: Sequence[Row], *, tokens: int) -> list[float]:
