@@ -28,9 +28,11 @@ def postgres_now():
 def freeze_query(*, project: Project, query: SnapshotQuery, author: User | None, name: str = "") -> Snapshot:
     """A snapshot's row with its query frozen at this moment; its files are written by `write_snapshot`."""
     frozen = query.frozen(postgres_now())
+    more = len(query.kinds) - 3
+    of_kinds = ", ".join(query.kinds[:3]) + f" and {more} more kinds" if more > 0 else " and ".join(query.kinds)
     snapshot = Snapshot.objects.create(
         project=project,
-        name=name or f"{' and '.join(query.kinds)} of {frozen.until:%d %b %Y %H:%M}",
+        name=name or f"{of_kinds} of {frozen.until:%d %b %Y %H:%M}",
         query=frozen.model_dump(mode="json"),
         created_by=author,
     )

@@ -17,11 +17,11 @@ from training.actions.snapshots import freeze_query
 from training.api import shapes
 from training.models import Snapshot
 from training.queries import snapshots
-from training.snapshots.query import SnapshotQuery
+from training.snapshots.query import ROW_KINDS, SnapshotQuery
 
 
 class QueryInput(serializers.Serializer):
-    kinds = serializers.ListField(child=serializers.CharField(), help_text="response, preference, prompt")
+    kinds = serializers.ListField(child=serializers.CharField(), help_text=", ".join(ROW_KINDS))
     origins = serializers.ListField(default=list, child=serializers.CharField(), help_text="human, model, program")
     campaigns = serializers.ListField(default=list, child=serializers.UUIDField())
     name = serializers.CharField(default="", allow_blank=True, max_length=120)

@@ -94,7 +94,9 @@ class ParquetRows:
         span = [("id", text), ("start", whole), ("end", whole), ("quote", text), ("sentiment", whole)]
         span += [("severity", whole), ("label", text), ("critique", text), ("replacement", text)]
         span += [("author", text), ("origin", text)]
-        answer = arrow.struct([("response_id", text), ("text", text)])
+        tokens = arrow.list_(whole)
+        fields = [("response_id", text), ("text", text), ("token_ids", tokens)]
+        answer = arrow.struct(fields)
         self._schema = arrow.schema(
             [
                 *((name, text) for name in words),
@@ -104,6 +106,15 @@ class ParquetRows:
                 ("b", answer),
                 ("choice", text),
                 ("strength", whole),
+                ("token_ids", tokens),
+                ("answers", arrow.list_(arrow.struct([*fields, ("place", whole)]))),
+                ("chosen", text),
+                ("better", answer),
+                ("dimension", text),
+                ("value", arrow.float64()),
+                ("verdict", text),
+                ("polarity", whole),
+                ("silent", arrow.bool_()),
                 ("records", arrow.list_(text)),
                 ("hash", text),
             ]

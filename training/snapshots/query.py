@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-RowKind = Literal["response", "preference", "prompt"]
-ROW_KINDS: tuple[RowKind, ...] = ("response", "preference", "prompt")
+RowKind = Literal[
+    "response",  # marked or reviewed, with its marks
+    "preference",
+    "prompt",
+    "ranking",
+    "choice",
+    "rating",
+    "verdict",  # a critique that says good or bad of the whole answer
+    "reaction",
+    "rewrite",
+    "demonstration",  # an answer that a person wrote
+]
+ROW_KINDS: tuple[RowKind, ...] = get_args(RowKind)
 
 
 class SnapshotQuery(BaseModel):

@@ -15,21 +15,12 @@ from typing import Any
 from django.db import connection
 
 from redpen.accounts.models import Project
+from training.snapshots import judgements
+from training.snapshots.live import LIVE, answer_of, prompt_of
 from training.snapshots.query import RowKind, SnapshotQuery
 
 CHUNK = 200  # rows of a server-side cursor held at a time
 
-# A record `x` counts: made by then, not ended by then, and handed in (or never assigned).
-LIVE = """
-    {x}.project_id = %(project)s AND {x}.created_at <= %(until)s AND ({x}.ended_at IS NULL OR {x}.ended_at > %(until)s)
-    AND (%(origins)s::text[] IS NULL OR {x}.origin = ANY(%(origins)s))
-    AND ({x}.assignment_id IS NULL OR EXISTS (
-        SELECT 1 FROM annotation_assignment a
-        WHERE a.id = {x}.assignment_id AND a.state = 'submitted' AND a.submitted_at <= %(until)s))
-    AND (%(campaigns)s::uuid[] IS NULL OR EXISTS (
-        SELECT 1 FROM annotation_campaignversion v
-        WHERE v.id = {x}.campaign_version_id AND v.campaign_id = ANY(%(campaigns)s)))
-"""
 MARKS = f"""
     SELECT s.*, l.key AS label_key FROM annotation_spancritique s LEFT JOIN annotation_label l ON l.id = s.label_id
     WHERE s.part = 'text' AND {LIVE.format(x="s")}
@@ -49,7 +40,7 @@ CHOSEN = f"""
 
 SQL: dict[RowKind, str] = {
     "response": f"""
-        SELECT p.split, p.id, p.messages, p.context, r.id, r.text,
+        SELECT p.split, p.id, p.messages, p.context, r.id, r.text, r.token_ids,
             (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', m.id, 'start', m.start, 'end', m."end", 'quote', m.quote, 'sentiment', m.sentiment,
                 'severity', m.severity, 'label', m.label_key, 'critique', m.critique, 'replacement', m.replacement,
@@ -61,8 +52,8 @@ SQL: dict[RowKind, str] = {
         WHERE r.project_id = %(project)s AND r.id IN ({CHOSEN})
         ORDER BY r.id""",
     "preference": f"""
-        SELECT p.split, p.id, p.messages, p.context, f.id, a.id, a.text, b.id, b.text, f.choice, f.strength, f.reason,
-            f.dimension, coalesce(f.author_id::text, f.agent), f.origin
+        SELECT p.split, p.id, p.messages, p.context, f.id, a.id, a.text, a.token_ids, b.id, b.text, b.token_ids,
+            f.choice, f.strength, f.reason, f.dimension, coalesce(f.author_id::text, f.agent), f.origin
         FROM annotation_preference f JOIN annotation_prompt p ON p.id = f.prompt_id
         JOIN annotation_response a ON a.id = f.response_a_id JOIN annotation_response b ON b.id = f.response_b_id
         WHERE {LIVE.format(x="f")}
@@ -71,6 +62,7 @@ SQL: dict[RowKind, str] = {
         SELECT p.split, p.id, p.messages, p.context FROM annotation_prompt p
         WHERE p.project_id = %(project)s AND p.created_at <= %(until)s
         ORDER BY p.id""",
+    **judgements.SQL,
 }
 
 COUNTS: dict[RowKind, str] = {
@@ -83,6 +75,7 @@ COUNTS: dict[RowKind, str] = {
     "prompt": """
         SELECT p.split, count(*) FROM annotation_prompt p
         WHERE p.project_id = %(project)s AND p.created_at <= %(until)s GROUP BY 1""",
+    **judgements.COUNTS,
 }
 LABEL_COUNTS = f"""
     SELECT coalesce(m.label_key, ''), m.sentiment, count(*) FROM ({MARKS}) m GROUP BY 1, 2 ORDER BY 3 DESC, 1"""
@@ -112,13 +105,12 @@ def stream(project: Project, query: SnapshotQuery) -> Iterator[dict[str, Any]]:
                     yield SHAPES[kind](*values)
 
 
-def _response(split, prompt, messages, context, response, text, marks, reviews) -> dict[str, Any]:
+def _response(split, prompt, messages, context, response, text, token_ids, marks, reviews) -> dict[str, Any]:
     spans, reviews = json.loads(marks), json.loads(reviews)
     return {
-        **_prompt(split, prompt, messages, context),
+        **prompt_of(split, prompt, messages, context),
         "kind": "response",
-        "response_id": str(response),
-        "text": text,
+        **answer_of(response, text, token_ids),
         "spans": spans,
         "records": [span["id"] for span in spans],
         "reviewed": bool(reviews),
@@ -127,13 +119,13 @@ def _response(split, prompt, messages, context, response, text, marks, reviews) 
     }
 
 
-def _preference(split, prompt, messages, context, record, a, a_text, b, b_text, *judgement) -> dict[str, Any]:
-    choice, strength, reason, dimension, author, origin = judgement
+def _preference(split, prompt, messages, context, record, *compared) -> dict[str, Any]:
+    a, b, (choice, strength, reason, dimension, author, origin) = compared[:3], compared[3:6], compared[6:]
     return {
-        **_prompt(split, prompt, messages, context),
+        **prompt_of(split, prompt, messages, context),
         "kind": "preference",
-        "a": {"response_id": str(a), "text": a_text},
-        "b": {"response_id": str(b), "text": b_text},
+        "a": answer_of(*a),
+        "b": answer_of(*b),
         "choice": choice,
         "strength": strength,
         "reason": reason,
@@ -144,18 +136,7 @@ def _preference(split, prompt, messages, context, record, a, a_text, b, b_text, 
     }
 
 
-def _prompt(split, prompt, messages, context) -> dict[str, Any]:
-    return {
-        "split": split,
-        "kind": "prompt",
-        "prompt_id": str(prompt),
-        "messages": json.loads(messages),
-        "context": json.loads(context),
-        "records": [],
-    }
-
-
-SHAPES = {"response": _response, "preference": _preference, "prompt": _prompt}
+SHAPES = {"response": _response, "preference": _preference, "prompt": prompt_of, **judgements.SHAPES}
 
 
 def canonical(row: dict[str, Any]) -> str:
@@ -192,8 +173,8 @@ class Tally:
             self.records["span"] += len(row["spans"])
             self.labels.update(span["label"] or "" for span in row["spans"])
             self.clean += not row["spans"]
-        elif row["kind"] == "preference":
-            self.records["preference"] += 1
+        elif row["records"]:
+            self.records[row["kind"]] += len(row["records"])
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,35 @@
+"""What all rows of a snapshot have in common: which records count, the prompt's columns, an answer's columns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+# A record `x` counts: made by then, not ended by then, and handed in (or never assigned).
+LIVE = """
+    {x}.project_id = %(project)s AND {x}.created_at <= %(until)s AND ({x}.ended_at IS NULL OR {x}.ended_at > %(until)s)
+    AND (%(origins)s::text[] IS NULL OR {x}.origin = ANY(%(origins)s))
+    AND ({x}.assignment_id IS NULL OR EXISTS (
+        SELECT 1 FROM annotation_assignment a
+        WHERE a.id = {x}.assignment_id AND a.state = 'submitted' AND a.submitted_at <= %(until)s))
+    AND (%(campaigns)s::uuid[] IS NULL OR EXISTS (
+        SELECT 1 FROM annotation_campaignversion v
+        WHERE v.id = {x}.campaign_version_id AND v.campaign_id = ANY(%(campaigns)s)))
+"""
+
+
+def prompt_of(split: str, prompt: Any, messages: str, context: str) -> dict[str, Any]:
+    """The columns that every row begins with."""
+    return {
+        "split": split,
+        "kind": "prompt",
+        "prompt_id": str(prompt),
+        "messages": json.loads(messages),
+        "context": json.loads(context),
+        "records": [],
+    }
+
+
+def answer_of(response: Any, text: str, token_ids: list[int] | None) -> dict[str, Any]:
+    """An answer; with the tokens it was sampled as, where our engine sampled it, so that it is never tokenised again."""
+    return {"response_id": str(response), "text": text, **({"token_ids": token_ids} if token_ids else {})}
