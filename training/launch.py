@@ -19,6 +19,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from training.recipes.base import in_words
 from training.recipes.context import Cancelled, Events, RecipeError, RunContext
 from training.recipes.registry import NoSuchRecipe, get
 
@@ -65,11 +66,10 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
     recipe = get(order["recipe"])
     config = recipe.config(order.get("config") or {})
     models = {kind: Path(path) for kind, path in (order.get("models") or {}).items()}
-    missing = [kind for kind in recipe.needs if kind not in models]
-    if missing:
+    if missing := recipe.unmet(models):
         raise RecipeError(
             "run.input_missing",
-            f"{recipe.title} needs a {' and a '.join(kind.replace('_', ' ') for kind in missing)}.",
+            f"{recipe.title} needs a {' and a '.join(map(in_words, missing))}.",
             "Choose a trained model for it, or train one first.",
         )
     threads = int(order.get("threads") or os.cpu_count() or 1)

@@ -15,7 +15,7 @@ from training.actions.runs import Launch
 from training.models import ModelVersion
 from training.queries import models, recipes
 from training.queries.recipes import Option
-from training.recipes.base import Recipe
+from training.recipes.base import Recipe, in_words, kinds_of
 
 ORIGINS = (("human", "people"), ("program", "simulated people and checkers"), ("model", "models"))
 
@@ -48,17 +48,31 @@ class Row:
 
 @dataclass
 class InputRow:
-    """A model that the recipe needs or may take."""
+    """A model that the recipe needs or may take, of one kind or of any one of several."""
 
-    kind: str
+    kinds: tuple[str, ...]
     required: bool
     models: list[ModelVersion]
     value: str = ""
     error: str = ""
 
     @property
+    def kind(self) -> str:
+        """What the field is called."""
+        return "-or-".join(self.kinds)
+
+    @property
     def title(self) -> str:
-        return self.kind.replace("_", " ")
+        return in_words("|".join(self.kinds))
+
+    @property
+    def several(self) -> bool:
+        return len(self.kinds) > 1
+
+    @property
+    def chosen_kind(self) -> str:
+        """The kind under which the chosen model is handed over; it is the action that refuses what does not fit."""
+        return next((model.kind for model in self.models if str(model.pk) == self.value), self.kinds[0])
 
 
 @dataclass
@@ -89,7 +103,7 @@ class LaunchForm:
     def take(self, error: Invalid) -> None:
         """Put each problem beside the field that it points at; what has no field stands above the form."""
         rows = {f"/config/{row.option.name}": row for row in self.rows}
-        inputs = {f"/inputs/{row.kind}": row for row in self.inputs}
+        inputs = {f"/inputs/{kind}": row for row in self.inputs for kind in row.kinds}
         places = {"/base_model": "base_error", "/seed": "seed_error", "/name": "name_error", "/data": "data_error"}
         for problem in error.problems or [{"pointer": "", "message": error.message}]:
             pointer, message = problem["pointer"], problem["message"]
@@ -132,8 +146,10 @@ def build(
         for option in recipes.options_of(recipe)
     ]
     inputs = [
-        InputRow(kind=kind, required=kind in recipe.needs, models=models.of_kind(project, kind))
-        for kind in (*recipe.needs, *recipe.takes)
+        InputRow(
+            kinds=kinds_of(wanted), required=wanted in recipe.needs, models=models.of_kind(project, *kinds_of(wanted))
+        )
+        for wanted in (*recipe.needs, *recipe.takes)
     ]
     for one in inputs:
         if one.required and one.models:
@@ -178,7 +194,7 @@ def read(project: Project, recipe: Recipe, post: QueryDict) -> tuple[Launch, Lau
         config=config,
         preset=preset,
         base_model=form.base_model,
-        inputs={one.kind: one.value for one in form.inputs if one.value},
+        inputs={one.chosen_kind: one.value for one in form.inputs if one.value},
         origins=chosen,
         name=form.name,
         seed=int(seed) if seed.isascii() and seed.isdigit() else -1,

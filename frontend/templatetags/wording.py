@@ -9,5 +9,5 @@ register = template.Library()
 
 @register.filter
 def words(name: object) -> str:
-    """`span_reward_model` is "span reward model"."""
-    return str(name).replace("_", " ")
+    """`span_reward_model` is "span reward model"; `reward_model|span_reward_model` has an "or" between them."""
+    return str(name).replace("_", " ").replace("|", " or ")

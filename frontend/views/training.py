@@ -19,7 +19,7 @@ from redpen.accounts.rules import open_project
 from training.actions.runs import launch_run, query_for
 from training.queries import models, recipes
 from training.queries.snapshots import SPLITS, preview
-from training.recipes.base import Recipe
+from training.recipes.base import Recipe, kinds_of
 from training.runs.child import count_gpus
 
 KINDS = {"response": "reviewed answers", "preference": "compared pairs", "prompt": "prompts"}
@@ -30,7 +30,7 @@ def choose(request: HttpRequest, slug: str) -> HttpResponse:
     project = open_project(request, slug, "training.run")
     cards = []
     for recipe in recipes.all_recipes():
-        missing = [kind.replace("_", " ") for kind in recipe.needs if not models.of_kind(project, kind)]
+        missing = [need for need in recipe.needs if not models.of_kind(project, *kinds_of(need))]
         cards.append({"recipe": recipe, "missing": missing, "data": table(project, recipe)})
     return render(request, "training/train.html", {"project": project, "cards": cards})
 

@@ -22,7 +22,8 @@ from training.models.runs import ENDED, RunState
 from training.queries.models import base_models
 from training.queries.snapshots import preview
 from training.recipes import registry
-from training.recipes.base import Recipe, RecipeConfig
+from training.recipes.base import Recipe, RecipeConfig, kinds_of
+from training.recipes.base import in_words as need_in_words
 from training.snapshots.query import RowKind, SnapshotQuery
 
 # the kinds of records that recipes name, as rows of a snapshot
@@ -149,13 +150,14 @@ def in_words(fault: Any) -> str:
 
 def check_inputs(project: Project, recipe: Recipe, launch: Launch, wrong: Any) -> dict[str, ModelVersion]:
     found: dict[str, ModelVersion] = {}
-    for kind in (*recipe.needs, *recipe.takes):
+    for need in recipe.unmet([kind for kind, given in launch.inputs.items() if given]):
+        kinds, words = kinds_of(need), need_in_words(need)
+        have = ModelVersion.objects.filter(project=project, kind__in=kinds).exists()
+        todo = "Choose one." if have else f"The project has none yet: train a {words} first."
+        wrong(f"/inputs/{kinds[0]}", "input.missing", f"{recipe.title} needs a {words}. {todo}")
+    for kind in recipe.inputs:
         given, words = launch.inputs.get(kind), kind.replace("_", " ")
         if not given:
-            if kind in recipe.needs:
-                have = ModelVersion.objects.filter(project=project, kind=kind).exists()
-                todo = "Choose one." if have else f"The project has none yet: train a {words} first."
-                wrong(f"/inputs/{kind}", "input.missing", f"{recipe.title} needs a {words}. {todo}")
             continue
         try:
             model = ModelVersion.objects.filter(project=project, pk=UUID(str(given))).first()
@@ -168,7 +170,7 @@ def check_inputs(project: Project, recipe: Recipe, launch: Launch, wrong: Any) -
         else:
             found[kind] = model
     for kind in launch.inputs:
-        if kind not in (*recipe.needs, *recipe.takes):
+        if kind not in recipe.inputs:
             wrong(f"/inputs/{kind}", "input.unused", f"{recipe.title} has no use for a {kind.replace('_', ' ')}.")
     return found
 

@@ -16,10 +16,10 @@ def of_project(project: Project) -> QuerySet[ModelVersion]:
     return ModelVersion.objects.filter(project=project).select_related("base", "run").order_by("-id")
 
 
-def of_kind(project: Project, kind: str) -> list[ModelVersion]:
+def of_kind(project: Project, *kinds: str) -> list[ModelVersion]:
     """For a form: what is in production first, then the newest; what is retired last."""
     rank = {"production": 0, "candidate": 1, "retired": 2}
-    return sorted(of_project(project).filter(kind=kind), key=lambda model: rank[model.stage])
+    return sorted(of_project(project).filter(kind__in=kinds), key=lambda model: rank[model.stage])
 
 
 def base_models() -> list[BaseModel]:

@@ -6,7 +6,7 @@ recipe's file, imports torch: the web process reads all of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,16 @@ def option(default: Any, sentence: str, *, unit: str = "", source: str = "", **b
     return Field(default, description=sentence, json_schema_extra={"unit": unit, "source": source}, **bounds)
 
 
+def kinds_of(need: str) -> tuple[str, ...]:
+    """The kinds of artifacts that meet a need, any one of them: "reward_model|span_reward_model" names two."""
+    return tuple(need.split("|"))
+
+
+def in_words(need: str) -> str:
+    """A need as people read it: "reward model or span reward model"."""
+    return " or ".join(kind.replace("_", " ") for kind in kinds_of(need))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A method that a run can use."""
@@ -38,12 +48,21 @@ class Recipe:
     paper: str
     summary: str
     consumes: tuple[str, ...]  # kinds of records
-    needs: tuple[str, ...]  # kinds of artifacts that a run must be given
+    needs: tuple[str, ...]  # kinds of artifacts that a run must be given; "a|b" where one of several is enough
     produces: str
     Config: type[RecipeConfig]
     presets: Mapping[str, Mapping[str, Any]]
     train: Callable[[RunContext, Any], None]
     takes: tuple[str, ...] = ()  # kinds of artifacts that a run may be given besides
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every kind of artifact that a run may be given, those that it must be given first."""
+        return tuple(kind for need in (*self.needs, *self.takes) for kind in kinds_of(need))
+
+    def unmet(self, given: Collection[str]) -> list[str]:
+        """The needs that artifacts of these kinds leave open."""
+        return [need for need in self.needs if not set(kinds_of(need)) & set(given)]
 
     def config(self, values: Mapping[str, Any], *, preset: str | None = None) -> RecipeConfig:
         """The preset's options with `values` over them; pydantic's ValidationError names all that is wrong."""
