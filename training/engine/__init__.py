@@ -9,7 +9,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "checkpoints",
+        "attention",
         "credit",
+        "forest",
         "heads",
         "kl",
         "logprobs",

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from training.engine.objectives import Loss
 from training.engine.packs import Pack, Row
 
 Schedule = Literal["constant", "linear", "cosine"]
+Item = TypeVar("Item")
 
 
 class NotFinite(ArithmeticError):
@@ -43,10 +45,8 @@ class Loop:
     ) -> None:
         groups: list[Any] = list(parameters)
         self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay)
-        warm = round(warmup * steps)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: rate_at(step, steps=steps, warmup=warm, schedule=schedule)
-        )
+        self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self._share = partial(rate_at, steps=steps, warmup=round(warmup * steps), schedule=schedule)
         self.clip = clip
         self.step = 0
         self.steps = steps
@@ -82,7 +82,9 @@ class Loop:
         nothing.
         """
         count, rows = self._count, self._rows
-        values = {"loss": self._total / count if count else 0.0, "lr": float(self.scheduler.get_last_lr()[0])}
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * self._share(self.step)
+        values = {"loss": self._total / count if count else 0.0, "lr": float(self.optimizer.param_groups[0]["lr"])}
         values |= {name: total / count if count else 0.0 for name, total in self._metrics.items()}
         self._total, self._count, self._metrics, self._rows = 0.0, 0.0, {}, []
         if count:
@@ -95,9 +97,17 @@ class Loop:
             values["grad_norm"] = norm
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scheduler.step()
         self.step += 1
         return values
+
+    def state_dict(self) -> dict[str, Any]:
+        """The optimiser's moments and the place in the schedule. To be taken between two steps."""
+        return {"step": self.step, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        self.step = int(state["step"])
 
 
 def rate_at(step: int, *, steps: int, warmup: int, schedule: Schedule) -> float:
@@ -110,15 +120,74 @@ def rate_at(step: int, *, steps: int, warmup: int, schedule: Schedule) -> float:
     return max(0.0, left if schedule == "linear" else 0.5 * (1 - math.cos(math.pi * left)))
 
 
-def batches(rows: Sequence[Row], *, size: int, epochs: int, seed: int) -> Iterator[list[Row]]:
-    """The rows of each optimiser step: every epoch in an order of its own, all rows once, the last batch perhaps
-    smaller.
+class Batches(Generic[Item]):
+    """The items of each step, in an order of chance from `seed`, and how far one has come: a cursor.
+
+    With `epochs` every epoch is an order of its own, all items once, its last batch perhaps smaller. With `steps` there
+    are that many batches of `size` (or of all items, if those are fewer), and none comes again before all have come.
+    Iterating goes on from the cursor; what iteration has handed out counts as done.
     """
-    for epoch in range(epochs):
-        order = list(rows)
-        random.Random(f"{seed}-{epoch}").shuffle(order)
-        for start in range(0, len(order), size):
-            yield order[start : start + size]
+
+    def __init__(
+        self, items: Sequence[Item], *, size: int, epochs: int | None = None, steps: int | None = None, seed: int = 0
+    ) -> None:
+        if (epochs is None) == (steps is None):
+            raise ValueError("Batches need either epochs or steps.")
+        self.items = items
+        self.size = max(1, size if epochs is not None else min(size, len(items)))
+        self.seed = seed
+        self.position = 0
+        self._per_epoch = math.ceil(len(items) / self.size)
+        self._by_epoch = epochs is not None
+        self._length = self._per_epoch * epochs if epochs is not None else (steps or 0) if items else 0
+        self._orders: dict[int, list[int]] = {}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, number: int) -> list[Item]:
+        """The batch of one step, from 0."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        if self._by_epoch:
+            epoch, start = number // self._per_epoch, number % self._per_epoch * self.size
+            return [self.items[place] for place in self._order(epoch)[start : start + self.size]]
+        epoch, start = divmod(number * self.size, len(self.items))
+        chosen = self._order(epoch)[start : start + self.size]
+        if missing := self.size - len(chosen):
+            chosen = chosen + self._order(epoch + 1)[:missing]
+        return [self.items[place] for place in chosen]
+
+    def __iter__(self) -> Iterator[list[Item]]:
+        while self.position < len(self):
+            self.position += 1
+            yield self[self.position - 1]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position, "items": len(self.items), "size": self.size, "seed": self.seed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken; raise ValueError when those were other batches."""
+        own = {**self.state_dict(), "position": state["position"]}
+        if own != dict(state):
+            raise ValueError(f"The batches are not those of the checkpoint: {own} now, {dict(state)} then.")
+        self.position = int(state["position"])
+
+    def _order(self, epoch: int) -> list[int]:
+        """The order of an epoch. Where a batch crosses into it, its first are those that the batch does not hold."""
+        if epoch not in self._orders:
+            order = list(range(len(self.items)))
+            random.Random(f"{self.seed}-{epoch}").shuffle(order)
+            if not self._by_epoch and epoch and (rest := epoch * len(self.items) % self.size):
+                before = set(self._order(epoch - 1)[-rest:])
+                order = [one for one in order if one not in before] + [one for one in order if one in before]
+            self._orders[epoch] = order
+        return self._orders[epoch]
+
+
+def batches(rows: Sequence[Item], *, size: int, epochs: int, seed: int) -> Iterator[list[Item]]:
+    """`Batches` by epochs, for those who need no cursor."""
+    return iter(Batches(rows, size=size, epochs=epochs, seed=seed))
 
 
 def steps_of(rows: int, *, size: int, epochs: int) -> int:

@@ -1,20 +1,27 @@
 """What a recipe's `train` is given: its rows, its inputs, and the ways to say what happens. Torch-free.
 
 Everything said is one JSON line in `events.jsonl`, numbered from 0, that the worker reads; nothing is kept in this
-process.
+process. What is said of the training itself (metrics, samples, answers) also carries a number among its kind, `n`: an
+attempt that goes on from a checkpoint says the same things under the same numbers again, and they are kept once.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from training.engine.checkpoints import Checkpoints
+
+COUNTED = ("metrics", "sample", "response")
 SPLITS = ("train", "dev", "test")
 
 
@@ -37,14 +44,27 @@ class Events:
         self._file = path.open("a", encoding="utf-8")
         self._seq = 0
         self._lock = threading.Lock()
+        self.said: dict[str, int] = {}  # how many of each of COUNTED
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one event."""
         with self._lock:
             event = {"type": kind, "seq": self._seq, "at": round(time.time(), 3), **fields}
+            if kind in COUNTED:
+                event["n"] = self.said.get(kind, 0)
+                self.said[kind] = event["n"] + 1
             self._file.write(json.dumps(event, ensure_ascii=False, allow_nan=False, default=float) + "\n")
             self._file.flush()
             self._seq += 1
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where an earlier attempt of the run had come to: the state that its newest whole checkpoint holds."""
+
+    folder: Path  # of that attempt
+    step: int
+    state: Mapping[str, Any]
 
 
 @dataclass
@@ -60,6 +80,47 @@ class RunContext:
     seed: int = 0
     threads: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
+    resume_from: Sequence[Path] = ()  # folders of the attempts before this one, newest first
+    checkpoint_seconds: float = 60.0  # between two checkpoints
+    checkpoint_steps: int = 0  # a checkpoint every so many steps, whatever the time; 0: by time alone
+    resumed: Resumed | None = None  # `steps` puts everything back to this
+
+    def __post_init__(self) -> None:
+        """Look for the newest whole checkpoint, and say first of all where this attempt goes on from."""
+        if self.resumed is None and self.resume_from and (found := self.checkpoints.newest()):
+            checkpoint, state = found
+            folder = checkpoint.folder.parent.parent
+            self.resumed = Resumed(folder, checkpoint.step, state)
+            self.events.write("resumed", step=checkpoint.step, folder=folder.name, said=state["said"])
+            self.log(f"Going on from step {checkpoint.step}, which an earlier attempt had saved.")
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """This attempt's checkpoints, beside those of the attempts before it."""
+        from training.engine.checkpoints import Checkpoints
+
+        return Checkpoints(
+            self.directory / "checkpoints", earlier=[folder / "checkpoints" for folder in self.resume_from]
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been said, and which files stand beside the artifact, in bytes: part of every checkpoint."""
+        files = {
+            str(path.relative_to(self.artifact_path)): path.stat().st_size
+            for path in sorted(self.artifact_path.rglob("*"))
+            if path.is_file()
+        }
+        return {"said": dict(self.events.said), "files": files}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there: the files beside the artifact are those that stood at the checkpoint."""
+        self.events.said = dict(state["said"])
+        assert self.resumed is not None
+        for name, size in state["files"].items():
+            target = self.artifact_path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.resumed.folder / "artifact" / name, target)
+            os.truncate(target, size)
 
     @property
     def stop_requested(self) -> bool:

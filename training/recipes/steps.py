@@ -1,0 +1,212 @@
+"""The steps of a training, for every recipe: checkpoints, exact resume, evaluation, early stop, the best weights.
+
+    for step in steps(run, loop, Batches(rows, size=16, epochs=3, seed=run.seed), parts={"policy": policy}):
+        loop.forward_backward(run.heed(engine.packs.micro_batches(step.batch, tokens=4096)), objective)
+        step.report(**loop.optim_step())
+
+Between two steps everything that the next ones depend on is in the parts, the loop, the batches and the sources of
+chance; a checkpoint holds these, and an attempt that finds one goes on as if nothing had happened. What a step's body
+draws by itself it draws from seeds of (run.seed, step.number). Torch-free until the first step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from training import engine
+from training.recipes.context import Cancelled, RunContext
+
+if TYPE_CHECKING:
+    from training.engine.checkpoints import Checkpoints
+    from training.engine.loop import Batches, Loop
+
+Item = TypeVar("Item")
+
+
+class Part(Protocol):
+    """Anything that is trained: a policy, a head."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
+@dataclass
+class Step(Generic[Item]):
+    """One step: its batch, and the way to say how it went."""
+
+    number: int  # from 0
+    total: int
+    batch: list[Item]
+    values: dict[str, float] = field(default_factory=dict)
+
+    def report(self, **values: float) -> None:
+        """Figures of this step: one event when the step is over, together with what is measured after it."""
+        self.values |= values
+
+
+def steps(
+    run: RunContext,
+    loop: Loop | None,
+    batches: Batches[Item],
+    *,
+    parts: Mapping[str, Part],
+    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    every: int = 0,
+    best: str | None = None,
+    patience: int = 0,
+) -> Iterator[Step[Item]]:
+    """The steps that are still to be done: all of them, or those after the checkpoint of an earlier attempt.
+
+    `evaluate` is called every `every` steps (0: never) and after the last; what it returns is said with that step's
+    figures. `best` ("min dev_loss", "max dev_accuracy") names the figure whose best weights are put back at the end;
+    with a `patience` the training ends after that many evaluations without a better one.
+    """
+    total = len(batches)
+    keeper = Keeper(run, loop, batches, parts, Best.parse(best, patience) if best and evaluate else None)
+    keeper.restore()
+    while not keeper.over and (batch := next(iter(batches), None)) is not None:
+        if run.stop_requested:
+            batches.position -= 1
+            keeper.save()
+            raise Cancelled
+        step = Step(batches.position - 1, total, batch)
+        yield step
+        done = batches.position
+        if evaluate and ((every and done % every == 0) or done == total):
+            step.report(**evaluate())
+            keeper.measured(step.values)
+        if step.values:
+            run.metrics(done, total, **step.values)
+        keeper.over = keeper.over or done == total
+        if keeper.due():
+            keeper.save()
+    keeper.put_best_back()
+
+
+@dataclass
+class Best:
+    """The best value of one figure so far, and how long ago that was."""
+
+    name: str
+    smaller: bool
+    patience: int
+    value: float | None = None
+    step: int | None = None
+    since: int = 0  # evaluations without a better one
+
+    @classmethod
+    def parse(cls, words: str, patience: int) -> Best:
+        """From "min dev_loss" or "max dev_accuracy"."""
+        direction, _, name = words.partition(" ")
+        if direction not in ("min", "max") or not name:
+            raise ValueError(
+                f"“{words}” does not say which figure is best: write “min dev_loss” or “max dev_accuracy”."
+            )
+        return cls(name, direction == "min", patience)
+
+    def better(self, value: float) -> bool:
+        """Whether it beats all before; a NaN never does."""
+        if self.value is None:
+            return value == value
+        return value < self.value if self.smaller else value > self.value
+
+
+class Keeper:
+    """Keeps what a training needs to go on, and puts it back."""
+
+    def __init__(
+        self,
+        run: RunContext,
+        loop: Loop | None,
+        batches: Batches[Any],
+        parts: Mapping[str, Part],
+        best: Best | None,
+    ) -> None:
+        self.run, self.loop, self.batches, self.parts, self.best = run, loop, batches, parts, best
+        self.over = False
+        self.checkpoints: Checkpoints = run.checkpoints
+        self._saved_at = time.monotonic()
+        self._saved_step = -1
+
+    def restore(self) -> None:
+        """Put everything back to where an earlier attempt had come to, if it had."""
+        if self.run.resumed is None:
+            return
+        state = self.run.resumed.state
+        for name, part in self.parts.items():
+            part.load_state_dict(state["parts"][name])
+        if self.loop is not None:
+            self.loop.load_state_dict(state["loop"])
+        self.batches.load_state_dict(state["batches"])
+        if self.best is not None and state["best"]:
+            self.best.value, self.best.step, self.best.since = state["best"]
+        self.over = state["over"]
+        self.run.load_state_dict(state)
+        engine.checkpoints.set_chance(state["chance"])
+
+    def measured(self, values: Mapping[str, float]) -> None:
+        """Look at an evaluation: is it the best so far, and is it time to end?"""
+        if self.best is None:
+            return
+        if self.best.name not in values:
+            self.run.log(
+                f"The evaluation has no {self.best.name}, by which the best weights are chosen.", level="warning"
+            )
+            return
+        value = float(values[self.best.name])
+        if self.best.better(value):
+            self.best.value, self.best.step, self.best.since = value, self.batches.position, 0
+            return
+        self.best.since += 1
+        if self.best.patience and self.best.since >= self.best.patience:
+            self.over = True
+            self.run.log(
+                f"{self.best.name} has not become better in {self.best.since} evaluations: the training ends at step "
+                f"{self.batches.position}."
+            )
+
+    def due(self) -> bool:
+        """Whether the state is to be saved now."""
+        done = self.batches.position
+        return (
+            self.over
+            or (self.best is not None and self.best.step == done)
+            or (self.run.checkpoint_steps > 0 and done % self.run.checkpoint_steps == 0)
+            or time.monotonic() - self._saved_at >= self.run.checkpoint_seconds
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint. A disk that has no room for it does not end the training, which may need none."""
+        state = {
+            **self.run.state_dict(),
+            "parts": {name: dict(part.state_dict()) for name, part in self.parts.items()},
+            "loop": self.loop.state_dict() if self.loop is not None else None,
+            "batches": self.batches.state_dict(),
+            "best": [self.best.value, self.best.step, self.best.since] if self.best is not None else None,
+            "over": self.over,
+            "chance": engine.checkpoints.chance(),
+        }
+        try:
+            self.checkpoints.save(self.batches.position, state, best=self.best.step if self.best else None)
+        except OSError as error:
+            self.run.log(
+                f"The checkpoint of step {self.batches.position} could not be written: {error}", level="warning"
+            )
+        self._saved_at = time.monotonic()
+
+    def put_best_back(self) -> None:
+        """Give the parts the weights of the best evaluation."""
+        if self.best is None or self.best.step in (None, self.batches.position):
+            return
+        try:
+            state = self.checkpoints.at(self.best.step)
+        except engine.checkpoints.Damaged as error:
+            self.run.log(f"The best weights cannot be put back: {error} The last ones stay.", level="warning")
+            return
+        for name, part in self.parts.items():
+            part.load_state_dict(state["parts"][name])
+        self.run.log(f"The weights of step {self.best.step} are put back: {self.best.name} {self.best.value:.4g}.")
