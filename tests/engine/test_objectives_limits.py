@@ -299,7 +299,7 @@ def test_prompt_tokens_never_get_a_gradient(name):
     }[name]()
     loss.total.backward()
     pulled = model.states.grad.abs().sum(-1).flatten().nonzero()[:, 0]
-    assert pulled.tolist() == pack.before.tolist()
+    assert pulled.tolist() == pack.rectangle.home[pack.before].tolist()
 
 
 def test_a_reward_on_one_token_moves_no_other():

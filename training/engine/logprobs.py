@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from training.engine import attention
 from training.engine.packs import Pack
 
 CHUNK = 512  # trained tokens whose logits exist at one time
@@ -28,11 +29,12 @@ class TokenLogprobs:
 
 
 def hidden_states(model: nn.Module, pack: Pack, *, at: Tensor) -> Tensor:
-    """The backbone's last hidden states at places of the flattened pack, [N, D]."""
-    backbone = causal_model(model).get_decoder()
-    output = backbone(input_ids=pack.ids, position_ids=pack.positions, use_cache=False)
-    hidden: Tensor = output.last_hidden_state
-    return hidden.flatten(0, 1).index_select(0, at)
+    """The backbone's last hidden states at places of the pack's stream, [len(at), D]."""
+    causal = causal_model(model)
+    hidden = attention.run_backbone(causal, pack)
+    if hidden is None:
+        hidden = attention.plain_forward(causal, pack)
+    return hidden.index_select(0, at)
 
 
 def completion_logprobs(
