@@ -95,10 +95,20 @@ def prompt_ids(
     passage_tokens: int,
 ) -> list[int]:
     """A prompt as a policy is given it, generation prompt included; passages are chosen by the question alone."""
+    return render_chat(tokenizer, as_asked(tokenizer, messages, context, passage_tokens), response=None).ids
+
+
+def as_asked(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    context: Sequence[Mapping[str, Any]],
+    passage_tokens: int,
+) -> list[dict[str, Any]]:
+    """The conversation with the prompt's passages in it, as a policy is asked."""
     passages = ""
     if passage_tokens and context:
         passages = passages_text(question_of(messages), context, budget=passage_tokens, measure=_measure(tokenizer))
-    return render_chat(tokenizer, with_passages(messages, passages), response=None).ids
+    return with_passages(messages, passages)
 
 
 def _measure(tokenizer: Any) -> Callable[[str], int]:
