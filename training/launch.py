@@ -93,6 +93,9 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
         seed=seed,
         threads=threads,
         stop=stop,
+        resume_from=[Path(folder) for folder in order.get("resume_from") or ()],
+        checkpoint_seconds=float(order.get("checkpoint_seconds") or 60),
+        checkpoint_steps=int(order.get("checkpoint_steps") or 0),
     )
     run.log(f"{recipe.title} on {threads} thread{'s' if threads > 1 else ''}, seed {seed}.")
 

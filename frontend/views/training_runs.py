@@ -139,8 +139,10 @@ def curve(request: HttpRequest, slug: str, number: int) -> JsonResponse:
 
 def news(found: Run, after: UUID | None) -> dict[str, Any]:
     rows = queries.news(found, after=after)
+    origins = queries.origins(found)  # attempts that went on from a checkpoint draw one curve
+    points = [row for row in rows if row.type == "metrics"]
     return {
-        "points": [[row.attempt, row.step, row.data.get("values", {})] for row in rows if row.type == "metrics"],
+        "points": [[origins.get(row.attempt, row.attempt), row.step, row.data.get("values", {})] for row in points],
         "log": [
             {
                 "attempt": row.attempt,

@@ -41,6 +41,9 @@ class Environment(BaseSettings):
     TRAIN_THREADS: int = Field(
         len(os.sched_getaffinity(0)), ge=1, description="CPU threads of one training run", validate_default=False
     )
+    CHECKPOINT_SECONDS: int = Field(
+        60, ge=1, description="how often a training run saves all that it needs to go on after a crash"
+    )
     DEMO: bool = Field(True, description="fill a demo project on the first start")
     LEASE_SECONDS: int = Field(30, ge=3, description="how long a worker may be silent before its run is given away")
     BEAT_SECONDS: int = Field(10, ge=1, description="how often a worker renews its lease")

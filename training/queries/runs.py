@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -20,6 +22,27 @@ def of_project(project: Project) -> QuerySet[Run]:
         .select_related("base_model", "created_by", "produced", "snapshot")
         .order_by("-id")
     )
+
+
+def origins(run: Run, more: Iterable[Mapping[str, Any]] = ()) -> dict[int, int]:
+    """For every attempt that went on from a checkpoint, the attempt at whose beginning that training began.
+
+    `more` are rows' data of the newest attempt that are not stored yet.
+    """
+    parents = {}
+    told = run.events.filter(type="resumed").order_by("attempt").values_list("attempt", "data__folder")
+    for attempt, folder in [*told, *((run.attempt, one.get("folder")) for one in more)]:
+        name = str(folder).rpartition("-")[2]
+        if name.isdigit():
+            parents[attempt] = parents.get(int(name), int(name))
+    return parents
+
+
+def family(run: Run, attempt: int, more: Iterable[Mapping[str, Any]] = ()) -> list[int]:
+    """The attempts that are one training with this one, itself included, in order."""
+    parents = origins(run, [one for one in more if one.get("type") == "resumed"])
+    origin = parents.get(attempt, attempt)
+    return sorted({origin, attempt, *(one for one, first in parents.items() if first == origin)})
 
 
 def events_after(run: Run, *, types: tuple[str, ...] = (), attempt: int = 0, seq: int = -1) -> list[RunEvent]:
@@ -45,9 +68,10 @@ def samples_of(run: Run) -> list[RunEvent]:
 
 
 def last_metrics(run: Run) -> dict[str, float]:
-    """The newest value of every metric in the attempt that counts."""
+    """The newest value of every metric in the training that counts."""
     values: dict[str, float] = {}
-    rows = RunEvent.objects.filter(run=run, type="metrics", attempt=run.attempt).order_by("-seq")[:200]
+    rows = RunEvent.objects.filter(run=run, type="metrics", attempt__in=family(run, run.attempt))
+    rows = rows.order_by("-attempt", "-seq")[:200]
     for row in rows:
         for name, value in row.data.get("values", {}).items():
             values.setdefault(name, value)

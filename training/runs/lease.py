@@ -97,7 +97,7 @@ def say(hold: Hold, text: str, *, level: str = "info") -> None:
 @transaction.atomic
 def hand_back(hold: Hold) -> None:
     """The worker is being stopped, through no fault of the run: it goes back and the attempt does not count."""
-    say(hold, "The worker is being stopped; the run goes back to the queue and starts again from its beginning.")
+    say(hold, "The worker is being stopped; the run goes back to the queue.")
     if not hold.rows("cancelling").update(state=RunState.CANCELLED, lease_expires_at=None, ended_at=Now()):
         hold.update(
             "running",
@@ -118,7 +118,7 @@ def start_over(hold: Hold, *, message: str, code: str, action: str) -> None:
     elif run.attempt < run.attempts_allowed:
         say(
             hold,
-            f"{message} Attempt {run.attempt + 1} of {run.attempts_allowed} starts from the beginning.",
+            f"{message} Attempt {run.attempt + 1} of {run.attempts_allowed} goes on from the last checkpoint.",
             level="warning",
         )
         hold.update(state=RunState.QUEUED, lease_expires_at=None, worker="", due_at=Now() + Value(PAUSE))

@@ -39,10 +39,10 @@ def succeed(hold: Hold, folder: Path) -> ModelVersion:
     """Keep what the child in `folder` made. Repeated after a failure, it starts from the same files."""
     said = list(events.every(folder / events.NAME))
     announced = next((event for event in reversed(said) if event["type"] == "artifact"), None)
+    number_of_responses = sum(event["type"] == "response" for event in events.story(folder))
     made = folder / str(announced.get("path", "artifact")) if announced else None
     if made is None or not made.resolve().is_relative_to(folder.resolve()) or not (made / "redpen.json").is_file():
         raise NoArtifact
-    number_of_responses = sum(event["type"] == "response" for event in said)
     del said
 
     model_id = new_id()
@@ -159,7 +159,7 @@ def give_back(hold: Hold, run: Run, model: ModelVersion, folder: Path) -> None:
                 priority_reason=f"new answer of {model}",
             )
 
-    for event in events.every(folder / events.NAME):
+    for event in events.story(folder):
         if event["type"] == "response":
             batch.append(event["data"])
             if len(batch) >= BATCH:

@@ -16,6 +16,18 @@ def attempt_folder(run: Run, attempt: int) -> Path:
     return settings.DATA_DIR / "runs" / str(run.pk) / f"attempt-{attempt}"
 
 
+def attempts_before(run: Run, attempt: int) -> list[Path]:
+    """The folders of the attempts before this one that are still there, newest first."""
+    folders = (attempt_folder(run, earlier) for earlier in range(attempt - 1, 0, -1))
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def drop_checkpoints(run: Run) -> None:
+    """A run that has ended is never taken up again; trying again is a new run, from the start."""
+    for folder in attempts_before(run, run.attempt + 1):
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
 def base_location(base: BaseModel) -> str:
     """What the child loads: a packaged base is unpacked below DATA_DIR when it is first used."""
     if base.source == BaseModel.Source.PACKAGED:
@@ -60,6 +72,8 @@ def order(run: Run, attempt: int) -> dict[str, Any]:
         "threads": settings.TRAIN_THREADS,
         "base_model": base_location(run.base_model),
         "snapshot": str(settings.DATA_DIR / run.snapshot.path) if run.snapshot else None,
+        "resume_from": [str(folder) for folder in attempts_before(run, attempt)],
+        "checkpoint_seconds": settings.CHECKPOINT_SECONDS,
         "models": {
             one.kind: str(model_folder(one.model_version)) for one in run.inputs.select_related("model_version")
         },

@@ -16,7 +16,7 @@ from django.db import connection
 
 from training.actions.snapshots import write_snapshot
 from training.models import Run, Snapshot
-from training.models.runs import RunState
+from training.models.runs import ENDED, RunState
 from training.runs import events, lease, outcome, places
 from training.runs.child import Child, end_leftovers
 from training.runs.lease import Fenced, Heart, Hold
@@ -116,6 +116,8 @@ def carry_out(hold: Hold) -> None:
                 finally:
                     child.close()
             conclude(hold, folder, held, patient)
+            if patient(Run.objects.filter(pk=run.pk, state__in=ENDED).exists):
+                places.drop_checkpoints(run)
         except Unprepared as error:
             patient(lease.fail, hold, code=error.code, message=error.message, action=error.action)
         except OSError as error:
