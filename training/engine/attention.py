@@ -200,8 +200,9 @@ def _why_not(model: Any, device: torch.device) -> str | None:
     """Try a small forest both ways; the reason why it cannot be used, or None. Leaves every RNG as it was."""
     from training.engine.packs import Row, lay_out
 
-    if model.config._attn_implementation not in ("sdpa", NAME):
-        return f"its attention is {model.config._attn_implementation}, not SDPA"
+    kind = getattr(model.config, "_attn_implementation", None)
+    if kind not in ("sdpa", NAME):
+        return f"its attention is {kind}, not SDPA"
     generator = torch.Generator().manual_seed(0)
     vocabulary = model.get_input_embeddings().num_embeddings
     ids = torch.randint(vocabulary, (40,), generator=generator).tolist()

@@ -2,13 +2,17 @@
 
 The rows of the trained tokens are selected before the head; the head is *called*, chunk by chunk, never read: so a
 bias, a soft cap, a scaling or an adapter on it count. The log-sum-exp is float32.
+
+Where nothing in the head is trained, the gradient of each log-probability to its hidden state is formed at once, while
+the chunk's logits are there (d log p_y / d z = onehot(y) - softmax(z)): the backward pass only scales it by what the
+objective asks of each token, and no logits are made a second time. A head that is trained is recomputed in backward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +21,10 @@ from torch.utils.checkpoint import checkpoint
 from training.engine import attention
 from training.engine.packs import Pack
 
-CHUNK = 512  # trained tokens whose logits exist at one time
+CHUNK = 128  # trained tokens whose logits exist at one time: few enough for a CPU's cache to hold them
+ON_GPU = 2048  # the same where memory is fast and kernels are slow to start
+
+Logits = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,33 +45,93 @@ def hidden_states(model: nn.Module, pack: Pack, *, at: Tensor) -> Tensor:
 
 
 def completion_logprobs(
-    model: nn.Module, pack: Pack, *, temperature: float = 1.0, entropy: bool = False, chunk: int = CHUNK
+    model: nn.Module,
+    pack: Pack,
+    *,
+    temperature: float = 1.0,
+    entropy: bool | Literal["differentiable"] = False,
+    chunk: int | None = None,
+    hidden: Tensor | None = None,
 ) -> TokenLogprobs:
-    """log p of each trained token given all that stands before it, at the sampler's `temperature`."""
-    hidden = hidden_states(model, pack, at=pack.before)
-    logits = logits_of(model)
-    recompute = torch.is_grad_enabled() and hidden.requires_grad
-    values, entropies = [], []
+    """log p of each trained token given all that stands before it, at the sampler's `temperature`.
 
+    `entropy` True gives it as a figure, without a gradient; "differentiable" for a bonus in the loss. `hidden` [N, D]
+    stands in for the backbone where its states at `pack.before` are known already.
+    """
+    if hidden is None:
+        hidden = hidden_states(model, pack, at=pack.before)
+    size = chunk or (ON_GPU if hidden.is_cuda else CHUNK)
+    logits = logits_of(model)
+    head = causal_model(model).get_output_embeddings()
+    trained = any(parameter.requires_grad for parameter in head.parameters())
+    if torch.is_grad_enabled() and (trained or (entropy == "differentiable" and hidden.requires_grad)):
+        return _recomputed(hidden, pack.token_ids, logits, temperature, bool(entropy), size)
+    values, spread = _Formed.apply(  # type: ignore[no-untyped-call]
+        hidden, pack.token_ids, logits, temperature, bool(entropy), size
+    )
+    return TokenLogprobs(values, spread if entropy else None)
+
+
+class _Formed(torch.autograd.Function):
+    """Hidden states [N, D] and tokens [N] -> their log-probs and the entropies, both float32 [N]; the gradient of the
+    former is formed on the way, [N, D].
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, tokens: Tensor, logits: Logits, temperature: float, entropy: bool, size: int
+    ) -> tuple[Tensor, Tensor]:
+        wanted = ctx.needs_input_grad[0]
+        values = torch.empty(len(tokens), dtype=torch.float32, device=hidden.device)
+        spread = torch.empty_like(values) if entropy else values.new_empty(0)
+        slopes = torch.empty_like(hidden) if wanted else None
+        for start in range(0, len(tokens), size):
+            part = slice(start, start + size)
+            states, chosen = hidden[part].detach(), tokens[part, None]
+            with torch.set_grad_enabled(wanted):
+                raw = logits(states.requires_grad_(wanted))
+            scores = raw.detach().float()
+            if temperature != 1.0:
+                scores = scores / temperature
+            peak = scores.amax(-1, keepdim=True)
+            mass = (scores - peak).exp_()
+            total = mass.sum(-1, keepdim=True)
+            values[part] = (scores.gather(-1, chosen) - peak - total.log())[:, 0]
+            if entropy:
+                spread[part] = (peak + total.log() - (mass * scores).sum(-1, keepdim=True) / total)[:, 0]
+            if slopes is not None:
+                mass.mul_(-1 / (total * temperature))
+                mass.scatter_add_(-1, chosen, torch.full_like(total, 1 / temperature))
+                (slopes[part],) = torch.autograd.grad(raw, states, mass.to(raw.dtype))
+        if slopes is not None:
+            ctx.save_for_backward(slopes)
+        ctx.mark_non_differentiable(spread)
+        return values, spread
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (slopes,) = ctx.saved_tensors
+        return slopes * grad[:, None].to(slopes.dtype), None, None, None, None, None
+
+
+def _recomputed(
+    hidden: Tensor, tokens: Tensor, logits: Logits, temperature: float, entropy: bool, size: int
+) -> TokenLogprobs:
     def of_chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         scores = logits(states).float() / temperature
         total = torch.logsumexp(scores, dim=-1)
         chosen = scores.gather(-1, targets[:, None])[:, 0] - total
-        spread = total - (scores.softmax(-1) * scores).sum(-1) if entropy else total.new_zeros(())
+        spread = total - (scores.softmax(-1) * scores).sum(-1) if entropy else total.new_zeros(len(targets))
         return chosen, spread
 
-    for start in range(0, len(pack.token_ids), chunk):
-        states, targets = hidden[start : start + chunk], pack.token_ids[start : start + chunk]
-        if recompute:  # the logits of a chunk are made again in backward rather than kept
-            chosen, spread = checkpoint(of_chunk, states, targets, use_reentrant=False)
-        else:
-            chosen, spread = of_chunk(states, targets)
-        values.append(chosen)
-        entropies.append(spread)
-    if not values:
-        empty = hidden.new_zeros(0, dtype=torch.float32)
-        return TokenLogprobs(empty, empty if entropy else None)
-    return TokenLogprobs(torch.cat(values), torch.cat(entropies) if entropy else None)
+    found = [  # the logits of a chunk are made again in backward rather than kept
+        checkpoint(of_chunk, hidden[start : start + size], tokens[start : start + size], use_reentrant=False)
+        for start in range(0, len(tokens), size)
+    ]
+    if not found:
+        return TokenLogprobs(hidden.sum(-1).float(), hidden.sum(-1).float().detach() if entropy else None)
+    values, spread = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return TokenLogprobs(values, spread if entropy else None)
 
 
 def logits_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
