@@ -119,10 +119,13 @@ def _recomputed(
 ) -> TokenLogprobs:
     def of_chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         scores = logits(states).float() / temperature
-        total = torch.logsumexp(scores, dim=-1)
-        chosen = scores.gather(-1, targets[:, None])[:, 0] - total
-        spread = total - (scores.softmax(-1) * scores).sum(-1) if entropy else total.new_zeros(len(targets))
-        return chosen, spread
+        peak = scores.detach().amax(-1, keepdim=True)  # step for step as `_Formed`: the same to the bit
+        mass = (scores - peak).exp()
+        total = mass.sum(-1, keepdim=True)
+        chosen = (scores.gather(-1, targets[:, None]) - peak - total.log())[:, 0]
+        if not entropy:
+            return chosen, total.new_zeros(len(targets))
+        return chosen, (peak + total.log() - (mass * scores).sum(-1, keepdim=True) / total)[:, 0]
 
     found = [  # the logits of a chunk are made again in backward rather than kept
         checkpoint(of_chunk, hidden[start : start + size], tokens[start : start + size], use_reentrant=False)
