@@ -1,48 +1,60 @@
-"""The policy: one copy of the base with an adapter. Its reference is the same weights with the adapter switched off,
-or with the frozen parent adapter when a run continues another run's: never a second model.
+"""The policy: one copy of the base with adapters. Its reference is the same weights with the adapter switched off, or
+with the frozen parent adapter when a run continues another run's: never a second model. A critic or a reward model may
+stand on the same base as further adapters.
+
+Training all weights instead (`full`) leaves no base to switch back to: the reference is then computed before the first
+step, or kept as a frozen copy in half precision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
+from training.engine.adapters import PARENT, TRAINED, Lora, let_learn, names_of, parameters_of, put_on
 from training.engine.logprobs import completion_logprobs
 from training.engine.models import Precision, load_base
-from training.engine.packs import Row, micro_batches
+from training.engine.packs import Row, Unit, micro_batches
 
-TRAINED = "default"  # peft's own name, so that the saved folder is an ordinary adapter
-PARENT = "parent"
+__all__ = ["PARENT", "TRAINED", "Lora", "Policy", "ReferenceGone", "log_ratios", "reference_logprobs"]
 
-Unit = Row | Sequence[Row]  # rows that are computed in one pack: a pair, a ranking, a group
+Reference = Literal["precomputed", "half"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lora:
-    """A low-rank adapter on the linear layers of the backbone."""
-
-    rank: int = 16  # 0: no adapter at all, the base stays as it is
-    alpha: float | None = None  # twice the rank when not given
-    dropout: float = 0.0
-    last: float = 1.0  # share of the layers that get it, from the top: below them nothing is differentiated
-    targets: Sequence[str] | str = "all-linear"  # never the head: it is left to those who ask for it
+class ReferenceGone(RuntimeError):
+    """All weights are trained and have moved: what the model was before is no longer here."""
 
 
 class Policy:
-    """A causal language model that is being trained through an adapter."""
+    """A causal language model that is being trained through an adapter, or whole."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, base: Path) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        base: Path,
+        frozen: Collection[str] = (),
+        full: bool = False,
+        reference: nn.Module | None = None,
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.base = base
+        self.full = full
         self.passage_tokens = 0  # how much of a prompt's passages it was trained to be shown
+        self._learning = set(names_of(model)) - {PARENT, *frozen}
+        self._active = TRAINED
+        self._copy = reference
+        let_learn(model, self._learning)
+        self._untouched = _touches(model) if full else 0
 
     @classmethod
     def load(
@@ -51,38 +63,47 @@ class Policy:
         *,
         lora: Lora | None = None,
         parent: Path | None = None,
+        adapters: Mapping[str, Path | None] | Iterable[str] = (),
+        frozen: Collection[str] = (),
+        full: bool = False,
+        reference: Reference = "precomputed",
         seed: int = 0,
         precision: Precision = "fp32",
         depth: float = 1.0,
     ) -> Policy:
         """The base with a fresh adapter, drawn from `seed`, or with a copy of `parent`'s to go on training.
 
-        `precision` is the frozen base's; what is trained is float32 in any case. With a `depth` below 1 only that share
-        of the layers is kept, from the bottom: enough for a classifier, and too little for a writer.
+        `adapters` names further ones on the same base ("critic"), fresh or, in a mapping, read from their folders;
+        those in `frozen` do not learn. `precision` is the frozen base's; what is trained is float32 in any case. With a
+        `depth` below 1 only that share of the layers is kept, from the bottom: enough for a classifier, and too little
+        for a writer. With `full` there is no adapter and all weights are trained; `reference` says where their
+        reference comes from. A `parent` that is a whole model stands in for the base.
         """
+        if parent is not None and _is_whole(parent):
+            base, parent = parent, None
         model, tokenizer = load_base(base, precision=precision)
         if depth < 1:
             _cut(model, depth)
+        if full:
+            if parent is not None or adapters or precision != "fp32":
+                raise ValueError(
+                    "Training all weights takes a whole model in fp32, and no adapters: export a parent's first."
+                )
+            copied = _half(model) if reference == "half" else None
+            return cls(model, tokenizer, base=Path(base), full=True, reference=copied)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        options = lora or Lora()
-        if parent is not None:
-            wrapped = PeftModel.from_pretrained(model, str(parent), adapter_name=TRAINED, is_trainable=True)
-            wrapped.load_adapter(str(parent), adapter_name=PARENT, is_trainable=False)
-            wrapped.set_adapter(TRAINED)
-        elif options.rank:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                wrapped = get_peft_model(model, _config(options, model), adapter_name=TRAINED)
-        else:
-            wrapped = model
-        return cls(wrapped, tokenizer, base=Path(base))
+        others = dict(adapters) if isinstance(adapters, Mapping) else dict.fromkeys(adapters)
+        wrapped = put_on(model, lora=lora or Lora(), parent=parent, others=others, seed=seed)
+        return cls(wrapped, tokenizer, base=Path(base), frozen=frozen)
 
     @classmethod
     def open(
         cls, base: Path | str, adapter: Path | None, *, precision: Precision = "fp32", depth: float = 1.0
     ) -> Policy:
-        """What was trained, to sample from or to score with; `adapter` None is the base as it is."""
+        """What was trained, to sample from or to score with: an adapter's folder or a whole model's. `adapter` None is
+        the base as it is.
+        """
         policy = cls.load(base, parent=adapter, lora=Lora(rank=0), precision=precision, depth=depth)
         policy.model.eval()
         return policy
@@ -95,11 +116,19 @@ class Policy:
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """What is trained."""
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        """What is trained of the policy itself: its adapter, or all weights."""
+        return self.parameters_of(TRAINED)
+
+    def parameters_of(self, adapter: str) -> list[nn.Parameter]:
+        """What is trained of one adapter; nothing of a frozen one."""
+        if self.full:
+            return [one for one in self.model.parameters() if one.requires_grad]
+        return [one for _, one in parameters_of(self.model, adapter) if one.requires_grad]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What is trained, by name, as copies on the CPU: with the base, all that a checkpoint needs of it."""
+        """What is trained, of all adapters, by name, as copies on the CPU: with the base, all that a checkpoint needs
+        of it.
+        """
         return {name: value.detach().cpu().clone() for name, value in self._trained()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -117,37 +146,81 @@ class Policy:
     def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((name, value) for name, value in self.model.named_parameters() if value.requires_grad)
 
-    @property
-    def _adapters(self) -> Sequence[str]:
-        return list(getattr(self.model, "peft_config", {}))
+    @contextmanager
+    def adapter(self, name: str) -> Iterator[Any]:
+        """The model with another of its adapters active, and only that one: gradients of what is computed inside reach
+        it and no other. What recomputes in backward (checkpointed layers) must go backward inside as well.
+        """
+        if name not in names_of(self.model):
+            raise ValueError(f"There is no adapter {name} on this policy.")
+        before = self._active
+        self._switch(name)
+        try:
+            yield self.model
+        finally:
+            self._switch(before)
 
     @contextmanager
     def as_reference(self) -> Iterator[nn.Module]:
-        """The model as it was before this run: no gradients, no dropout, adapter off (or the parent's on)."""
-        training = self.model.training
+        """The model as it was before this run: no gradients, no dropout, adapter off (or the parent's on). Raise
+        ReferenceGone where all weights are trained, have moved, and no copy was kept.
+        """
+        if self._copy is not None:
+            with torch.no_grad():
+                yield self._copy
+            return
+        if self.full and _touches(self.model) != self._untouched:
+            raise ReferenceGone(
+                "All weights are trained and have changed, so the reference cannot be computed any more: take its "
+                "log-probabilities before the first step, or keep a copy in half precision (reference='half')."
+            )
+        training, before, names = self.model.training, self._active, names_of(self.model)
         self.model.eval()
         try:
             with torch.no_grad():
-                if PARENT in self._adapters:
-                    self.model.set_adapter(PARENT)
+                if PARENT in names:
+                    self._switch(PARENT)
                     yield self.model
-                elif not self._adapters:
+                elif not names:
                     yield self.model
                 else:
                     with self.model.disable_adapter():
                         yield self.model
         finally:
-            if PARENT in self._adapters:
-                self.model.set_adapter(TRAINED)
-                _freeze(self.model, PARENT)
+            if names:
+                self._switch(before)
             self.model.train(training)
 
-    def save(self, folder: Path) -> None:
-        """Write the adapter, in peft's own form, as safetensors; a base without one writes nothing."""
-        if not self._adapters:
-            return
-        self.model.save_pretrained(str(folder), selected_adapters=[TRAINED], safe_serialization=True)
-        (folder / "README.md").unlink(missing_ok=True)  # peft writes an empty model card
+    @contextmanager
+    def without_dropout(self) -> Iterator[Any]:
+        """The model with gradients but without dropout: what policy gradients need, so that a ratio is exactly 1 before
+        the first step.
+        """
+        training = self.model.training
+        self.model.eval()
+        try:
+            yield self.model
+        finally:
+            self.model.train(training)
+
+    def save(self, folder: Path, *, adapter: str = TRAINED) -> None:
+        """Write the adapter, in peft's own form, as safetensors; another one than the policy's own goes into a folder
+        of its name below. With `full` the whole model is written, tokenizer and chat template with it. A base without
+        an adapter writes nothing.
+        """
+        if self.full:
+            self.model.save_pretrained(str(folder), safe_serialization=True)
+            self.tokenizer.save_pretrained(str(folder))
+        elif names_of(self.model):
+            self.model.save_pretrained(str(folder), selected_adapters=[adapter], safe_serialization=True)
+            where = folder if adapter == TRAINED else folder / adapter
+            for place in (folder, where):
+                (place / "README.md").unlink(missing_ok=True)  # peft writes an empty model card
+
+    def _switch(self, name: str) -> None:
+        self.model.set_adapter(name)
+        self._active = name
+        let_learn(self.model, self._learning)
 
 
 @torch.no_grad()
@@ -168,52 +241,48 @@ def reference_logprobs(policy: Policy, units: Sequence[Unit], *, tokens: int) ->
     return found
 
 
-def _number(units: Sequence[Unit]) -> tuple[list[Any], int]:
+def log_ratios(policy: Policy, rows: Sequence[Row], *, tokens: int) -> list[float]:
+    """log p_policy - log p_reference of each row's trained tokens, summed; exactly 0 while nothing has been learned."""
+    gaps: list[float] = [0.0] * len(rows)
+    numbered, _ = _number(rows)
+    with policy.without_dropout():
+        for pack in micro_batches(numbered, tokens=tokens, device=policy.device):
+            with torch.no_grad():
+                now = pack.sum_by_row(completion_logprobs(policy.model, pack).values)
+            with policy.as_reference() as reference:
+                then = pack.sum_by_row(completion_logprobs(reference, pack).values)
+            for row, gap in zip(pack.rows, (now - then).tolist(), strict=True):
+                gaps[int(row.name)] = gap
+    return gaps
+
+
+def _number(units: Sequence[Unit]) -> tuple[list[Unit], int]:
     """The same units with rows named by their place, and how many rows there are."""
     count = 0
-    numbered: list[Any] = []
+    numbered: list[Unit] = []
     for unit in units:
-        rows = [unit] if isinstance(unit, Row) else list(unit)
-        named = [replace(row, name=str(count + place)) for place, row in enumerate(rows)]
-        numbered += named  # packs of units take them as they are, once they are there
+        rows = [unit] if isinstance(unit, Row) else unit
+        numbered.append([replace(row, name=str(count + place)) for place, row in enumerate(rows)])
         count += len(rows)
     return numbered, count
 
 
-def log_ratios(policy: Policy, rows: Sequence[Row], *, tokens: int) -> list[float]:
-    """log p_policy - log p_reference of each row's trained tokens, summed; exactly 0 while nothing has been learned."""
-    gaps: list[float] = [0.0] * len(rows)
-    numbered = [replace(row, name=str(place)) for place, row in enumerate(rows)]
-    training = policy.model.training
-    policy.model.eval()
-    for pack in micro_batches(numbered, tokens=tokens, device=policy.device):
-        with torch.no_grad():
-            now = pack.sum_by_row(completion_logprobs(policy.model, pack).values)
-        with policy.as_reference() as reference:
-            then = pack.sum_by_row(completion_logprobs(reference, pack).values)
-        for row, gap in zip(pack.rows, (now - then).tolist(), strict=True):
-            gaps[int(row.name)] = gap
-    policy.model.train(training)
-    return gaps
+def _is_whole(folder: Path) -> bool:
+    """A folder that holds a whole model, not an adapter."""
+    return (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
 
 
-def _config(options: Lora, model: Any) -> LoraConfig:
-    layers = model.config.num_hidden_layers
-    first = layers - max(1, round(options.last * layers))
-    targets = options.targets if isinstance(options.targets, str) else list(options.targets)
-    if first and targets == "all-linear":  # peft takes a range of layers only with names
-        backbone = model.get_decoder()
-        targets = sorted(
-            {name.rpartition(".")[2] for name, part in backbone.layers.named_modules() if isinstance(part, nn.Linear)}
-        )
-    return LoraConfig(
-        r=options.rank,
-        lora_alpha=options.alpha if options.alpha is not None else 2 * options.rank,  # type: ignore[arg-type]
-        lora_dropout=options.dropout,
-        target_modules=targets,
-        layers_to_transform=list(range(first, layers)) if first else None,
-        task_type="CAUSAL_LM",
-    )
+def _half(model: nn.Module) -> nn.Module:
+    """A frozen copy in half the bytes."""
+    copied = copy.deepcopy(model).to(torch.bfloat16).eval()
+    for parameter in copied.parameters():
+        parameter.requires_grad_(False)
+    return copied
+
+
+def _touches(model: nn.Module) -> int:
+    """Grows whenever any weight is written to."""
+    return sum(parameter._version for parameter in model.parameters())
 
 
 def _cut(model: Any, depth: float) -> None:
@@ -221,9 +290,3 @@ def _cut(model: Any, depth: float) -> None:
     kept = max(1, round(depth * len(backbone.layers)))
     backbone.layers = backbone.layers[:kept]
     model.config.num_hidden_layers = kept
-
-
-def _freeze(model: Any, adapter: str) -> None:
-    for name, parameter in model.named_parameters():
-        if f".{adapter}." in name:
-            parameter.requires_grad_(False)
