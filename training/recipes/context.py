@@ -92,7 +92,7 @@ class RunContext:
             folder = checkpoint.folder.parent.parent
             self.resumed = Resumed(folder, checkpoint.step, state)
             self.events.write("resumed", step=checkpoint.step, folder=folder.name, said=state["said"])
-            self.log(f"Going on from step {checkpoint.step}, which an earlier attempt had saved.")
+            self.log(f"Going on from the checkpoint of step {checkpoint.step} that an earlier attempt left.")
 
     @property
     def checkpoints(self) -> Checkpoints:

@@ -25,6 +25,7 @@ from training import engine
 from training.recipes.asking import Ask, asks, asks_to_learn_from, draw, give_back, item_of, question_of, row_of
 from training.recipes.base import Recipe, RecipeConfig, option
 from training.recipes.context import RunContext
+from training.recipes.steps import steps
 
 if TYPE_CHECKING:
     from training.engine.objectives import Loss
@@ -97,7 +98,7 @@ class Candidate:
 
 def train(run: RunContext, config: Config) -> None:
     """G_0 is the base (or a given policy); each round makes the next; the last one's new answers go back to the
-    people.
+    people. A checkpoint stands between two rounds.
     """
     scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"])
     policy = engine.policy.Policy.load(
@@ -108,9 +109,11 @@ def train(run: RunContext, config: Config) -> None:
     held_out = asks(run, policy.tokenizer, "dev", **fitting)[: config.held_out]
     per_round = engine.loop.steps_of(min(config.prompts, len(learned)), size=config.batch_size, epochs=config.epochs)
     total = per_round * config.rounds
-    run.metrics(0, total, **measure(run, config, policy, scorer, held_out))
+    if run.resumed is None:
+        run.metrics(0, total, **measure(run, config, policy, scorer, held_out))
 
-    for number in range(config.rounds):
+    rounds = engine.loop.Batches(range(config.rounds), size=1, steps=config.rounds)
+    for number in (one.number for one in steps(run, None, rounds, parts={"policy": policy})):
         chosen = run.random(f"round {number}").sample(learned, min(config.prompts, len(learned)))  # D_t
         groups = candidates(run, config, policy, chosen, config.samples, seed=run.seed * 1000 + number)  # y ~ G_t
         score(config, policy, scorer, chosen, groups)  # r, or r~ with a beta

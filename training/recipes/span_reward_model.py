@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from training import engine
 from training.recipes.base import Recipe, RecipeConfig, option
 from training.recipes.context import RecipeError, RunContext
+from training.recipes.steps import steps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from training.engine.packs import Row
-    from training.engine.scoring import SpanScorer
+    from training.engine.scoring import Item, SpanScorer
 
 
 class Config(RecipeConfig):
@@ -77,7 +78,7 @@ class Reviewed:
     """An answer that people have looked at, as a row to train on."""
 
     row: Row
-    item: Mapping[str, Any]
+    item: Item
 
 
 def train(run: RunContext, config: Config) -> None:
@@ -109,14 +110,16 @@ def train(run: RunContext, config: Config) -> None:
         f"measuring on {len(measured['dev'])} (dev) and {len(measured['test'])} (test)."
     )
 
-    steps = engine.loop.steps_of(len(learned), size=config.batch_size, epochs=config.epochs)
+    batches = engine.loop.Batches(
+        [one.row for one in learned], size=config.batch_size, epochs=config.epochs, seed=run.seed
+    )
     loop = engine.loop.Loop(
         [
             *([{"params": policy.parameters, "lr": config.lr}] if config.rank else []),
             {"params": list(head.parameters()), "lr": config.head_lr},
         ],
         lr=config.lr,
-        steps=steps,
+        steps=len(batches),
         weight_decay=config.weight_decay,
     )
 
@@ -137,31 +140,34 @@ def train(run: RunContext, config: Config) -> None:
             label_weight=config.label_weight,
         )
 
+    figures: dict[str, float] = {}
+
+    def evaluate() -> dict[str, float]:
+        figures.update({f"dev_{name}": value for name, value in measure(scorer, measured["dev"]).items()})
+        policy.model.train()
+        head.train()
+        return figures
+
     policy.model.train()
     head.train()
-    batches = engine.loop.batches(
-        [one.row for one in learned], size=config.batch_size, epochs=config.epochs, seed=run.seed
-    )
-    per_epoch = engine.loop.steps_of(len(learned), size=config.batch_size, epochs=1)
-    for batch in batches:
-        run.check_stop()
-        loop.forward_backward(run.heed(engine.packs.micro_batches(batch, tokens=_budget(config))), objective)
-        values = loop.optim_step()
-        if config.rank and loop.step % per_epoch == 0 and loop.step < steps and measured["dev"]:
-            values |= {f"dev_{name}": value for name, value in measure(scorer, measured["dev"]).items()}
-            policy.model.train()
-            head.train()
-        run.metrics(loop.step, steps, **values)
+    for step in steps(
+        run,
+        loop,
+        batches,
+        parts={"policy": policy, "head": head},
+        evaluate=evaluate if measured["dev"] else None,
+        every=engine.loop.steps_of(len(learned), size=config.batch_size, epochs=1) if config.rank else 0,
+    ):
+        loop.forward_backward(run.heed(engine.packs.micro_batches(step.batch, tokens=_budget(config))), objective)
+        step.report(**loop.optim_step())
 
-    figures = {
-        f"{split}_{name}": value
-        for split, rows in measured.items()
-        if rows
-        for name, value in measure(scorer, rows).items()
-    }
+    if measured["dev"] and not figures:  # an earlier attempt had come to the end of the training
+        evaluate()
+    if measured["test"]:
+        figures |= {f"test_{name}": value for name, value in measure(scorer, measured["test"]).items()}
     if figures:
-        run.metrics(steps, steps, **figures)
-    show_some(run, scorer, measured["test"] or measured["dev"], step=steps)
+        run.metrics(len(batches), len(batches), **figures)
+    show_some(run, scorer, measured["test"] or measured["dev"], step=len(batches))
     policy.save(run.artifact_path)
     head.save(run.artifact_path / "head.safetensors")
     run.artifact(
@@ -180,7 +186,7 @@ def prepare(run: RunContext, scorer: SpanScorer, labels: list[dict[str, Any]], s
     for record in run.rows(split, kind="response"):
         if not record.get("spans") and not record.get("reviewed", True):
             continue
-        item = {"messages": record["messages"], "context": record.get("context") or [], "text": record["text"]}
+        item: Item = {"messages": record["messages"], "context": record.get("context") or [], "text": record["text"]}
         try:
             chat = engine.scoring.show(scorer.policy.tokenizer, scorer.reading, item)
         except engine.tokens.TemplateRefused as refusal:
@@ -269,9 +275,9 @@ def measure(scorer: SpanScorer, reviewed: list[Reviewed]) -> dict[str, float]:
     scorer.head.eval()
     found = scorer.score_many([one.item for one in reviewed])
     figures = {}
-    for name, mood, key in (("auroc_bad", 0, "bad"), ("auroc_good", 2, "good")):
+    for name, mood in (("auroc_bad", 0), ("auroc_good", 2)):
         pairs = [
-            (token[key], target[mood] >= 0.5)
+            (token["good"] if mood else token["bad"], target[mood] >= 0.5)
             for one, tokens in zip(reviewed, found, strict=True)
             for token, target in zip(tokens or (), one.row.targets or (), strict=False)
             if token["text"].strip()

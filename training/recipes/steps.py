@@ -61,9 +61,9 @@ def steps(
 ) -> Iterator[Step[Item]]:
     """The steps that are still to be done: all of them, or those after the checkpoint of an earlier attempt.
 
-    `evaluate` is called every `every` steps (0: never) and after the last; what it returns is said with that step's
-    figures. `best` ("min dev_loss", "max dev_accuracy") names the figure whose best weights are put back at the end;
-    with a `patience` the training ends after that many evaluations without a better one.
+    `evaluate` is called after the last step and, with `every`, each time so many are done; what it returns is said with
+    that step's figures. `best` ("min dev_loss", "max dev_accuracy") names the figure whose best weights are put back at
+    the end; with a `patience` the training ends after that many evaluations without a better one.
     """
     total = len(batches)
     keeper = Keeper(run, loop, batches, parts, Best.parse(best, patience) if best and evaluate else None)
