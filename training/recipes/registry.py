@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from training.recipes import raft, span_reward_model
+from training.recipes import grpo, raft, span_reward_model
 from training.recipes.base import Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (span_reward_model.RECIPE, raft.RECIPE)}
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        span_reward_model.RECIPE,
+        raft.RECIPE,
+        grpo.RECIPE,
+    )
+}
 
 
 class NoSuchRecipe(KeyError):
