@@ -49,13 +49,13 @@ def step(
     return found
 
 
-def logprobs(policy: Policy, pack: Pack) -> Tensor:
-    return completion_logprobs(policy.model, pack).values
+def logprobs(policy: Policy, pack: Pack, *, temperature: float = 1.0) -> Tensor:
+    return completion_logprobs(policy.model, pack, temperature=temperature).values
 
 
-def reference_logprobs(policy: Policy, pack: Pack) -> Tensor:
+def reference_logprobs(policy: Policy, pack: Pack, *, temperature: float = 1.0) -> Tensor:
     with policy.as_reference() as model:
-        return completion_logprobs(model, pack).values
+        return completion_logprobs(model, pack, temperature=temperature).values
 
 
 def pairs(pack: Pack, values: Tensor) -> PairLogprobs:
