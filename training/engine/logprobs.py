@@ -82,7 +82,8 @@ class _Formed(torch.autograd.Function):
         ctx: Any, hidden: Tensor, tokens: Tensor, logits: Logits, temperature: float, entropy: bool, size: int
     ) -> tuple[Tensor, Tensor]:
         wanted = ctx.needs_input_grad[0]
-        values = torch.empty(len(tokens), dtype=torch.float32, device=hidden.device)
+        exact = _exact(hidden)
+        values = torch.empty(len(tokens), dtype=exact, device=hidden.device)
         spread = torch.empty_like(values) if entropy else values.new_empty(0)
         slopes = torch.empty_like(hidden) if wanted else None
         for start in range(0, len(tokens), size):
@@ -90,7 +91,7 @@ class _Formed(torch.autograd.Function):
             states, chosen = hidden[part].detach(), tokens[part, None]
             with torch.set_grad_enabled(wanted):
                 raw = logits(states.requires_grad_(wanted))
-            scores = raw.detach().float()
+            scores = raw.detach().to(exact)
             if temperature != 1.0:
                 scores = scores / temperature
             peak = scores.amax(-1, keepdim=True)
@@ -117,8 +118,10 @@ class _Formed(torch.autograd.Function):
 def _recomputed(
     hidden: Tensor, tokens: Tensor, logits: Logits, temperature: float, entropy: bool, size: int
 ) -> TokenLogprobs:
+    exact = _exact(hidden)
+
     def of_chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        scores = logits(states).float() / temperature
+        scores = logits(states).to(exact) / temperature
         peak = scores.detach().amax(-1, keepdim=True)  # step for step as `_Formed`: the same to the bit
         mass = (scores - peak).exp()
         total = mass.sum(-1, keepdim=True)
@@ -132,9 +135,15 @@ def _recomputed(
         for start in range(0, len(tokens), size)
     ]
     if not found:
-        return TokenLogprobs(hidden.sum(-1).float(), hidden.sum(-1).float().detach() if entropy else None)
+        nothing = hidden.sum(-1).to(exact)
+        return TokenLogprobs(nothing, nothing.detach() if entropy else None)
     values, spread = (torch.cat(parts) for parts in zip(*found, strict=True))
     return TokenLogprobs(values, spread if entropy else None)
+
+
+def _exact(hidden: Tensor) -> torch.dtype:
+    """What log-probabilities are computed in: float32 for every model that is used, float64 for one that tests."""
+    return torch.promote_types(hidden.dtype, torch.float32)
 
 
 def logits_of(model: nn.Module) -> Callable[[Tensor], Tensor]:
