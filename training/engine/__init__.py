@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "rows",
         "scoring",
         "smollm2",
+        "templates",
         "tiny",
         "tokens",
     ],

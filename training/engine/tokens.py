@@ -1,4 +1,5 @@
-"""Text and tokens: chat rendering with the mask of what is trained; marks on characters as weights on tokens, and back.
+"""Marks on characters as weights on tokens, and back. How chats become tokens is in `engine.chats`, whose names can be
+had from here too.
 
 Character offsets are half-open and count code points. Nothing here needs torch.
 """
@@ -6,131 +7,18 @@ Character offsets are half-open and count code points. Nothing here needs torch.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from training.engine.chats import RenderedChat as RenderedChat
+from training.engine.chats import TemplateRefused as TemplateRefused
+from training.engine.chats import render_chat as render_chat
+from training.engine.chats import stop_ids as stop_ids
+from training.engine.templates import check_template as check_template
 
 Offsets = Sequence[tuple[int, int]]
 SignConflict = Literal["negative", "positive", "mean"]
-
-
-class TemplateRefused(ValueError):
-    """This model's chat template cannot be trained on; the message says why."""
-
-
-@dataclass(frozen=True)
-class RenderedChat:
-    """A conversation as ids. With a response, its tokens and the stop token that closes it are `completion_mask`."""
-
-    ids: list[int]
-    offsets: list[tuple[int, int]]  # of each id, in the rendered text
-    text: str
-    completion_mask: list[bool]
-    response_start: int  # where the response's first character stands (or would stand) in the rendered text
-    response_end: int
-
-    @property
-    def prompt_ids(self) -> list[int]:
-        """What stands before the response: exactly what a sampler is given."""
-        return self.ids[: self.completion_mask.index(True)] if True in self.completion_mask else self.ids
-
-    @property
-    def completion_ids(self) -> list[int]:
-        """The response's tokens and the stop token."""
-        return [token for token, trained in zip(self.ids, self.completion_mask, strict=True) if trained]
-
-    @property
-    def response_offsets(self) -> list[tuple[int, int]]:
-        """Offsets of the response's tokens in the response's own text; the stop token has none and is left out."""
-        return [
-            (max(start, self.response_start) - self.response_start, min(end, self.response_end) - self.response_start)
-            for (start, end), trained in zip(self.offsets, self.completion_mask, strict=True)
-            if trained and start < self.response_end
-        ]
-
-
-def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, response: str | None) -> RenderedChat:
-    """Render `messages` and, if given, the assistant's `response`; raise TemplateRefused where training cannot use it.
-
-    The response is found by its place in the rendered text, not by `{% generation %}`, which few templates have. What
-    stands before it is the template's generation prompt, token for token, so that training sees what sampling saw.
-    """
-    prompt = _apply_template(tokenizer, messages, add_generation_prompt=True)
-    prompt_ids, prompt_offsets = _encode(tokenizer, prompt)
-    if response is None:
-        return RenderedChat(prompt_ids, prompt_offsets, prompt, [False] * len(prompt_ids), len(prompt), len(prompt))
-
-    text = _apply_template(
-        tokenizer, [*messages, {"role": "assistant", "content": response}], add_generation_prompt=False
-    )
-    if not text.startswith(prompt):
-        raise TemplateRefused(
-            "The chat template renders a conversation differently before an answer than when it asks for one, "
-            "so a model trained on it would never see what it is asked."
-        )
-    if not text.startswith(response, len(prompt)):
-        raise TemplateRefused(
-            "The chat template alters the answer (it may trim or rewrite it), so marks on it have no place."
-        )
-    response_end = len(prompt) + len(response)
-    ids, offsets = _encode(tokenizer, text)
-    if ids[: len(prompt_ids)] != prompt_ids:
-        # The prompt's last token would merge with the answer's first: keep the border that sampling has.
-        tail_ids, tail_offsets = _encode(tokenizer, text[len(prompt) :])
-        ids = prompt_ids + tail_ids
-        offsets = prompt_offsets + [(start + len(prompt), end + len(prompt)) for start, end in tail_offsets]
-
-    stop = next((i for i in range(len(prompt_ids), len(ids)) if offsets[i][0] >= response_end), None)
-    if stop is None or ids[stop] not in stop_ids(tokenizer):
-        raise TemplateRefused(
-            "The chat template closes an answer without a stop token, so a model would never learn to stop."
-        )
-    mask = [len(prompt_ids) <= i <= stop for i in range(len(ids))]
-    return RenderedChat(ids[: stop + 1], offsets[: stop + 1], text, mask[: stop + 1], len(prompt), response_end)
-
-
-def check_template(tokenizer: Any) -> str | None:
-    """Why this tokenizer's chat template cannot be used, or None. Asked once, when a base model is registered."""
-    try:
-        one = [{"role": "user", "content": "Hello there."}]
-        render_chat(tokenizer, one, response="Good day.")
-        turns = [*one, {"role": "assistant", "content": "Good day."}, {"role": "user", "content": "How are you?"}]
-        render_chat(tokenizer, turns, response="Well, thank you.")
-    except TemplateRefused as refusal:
-        return str(refusal)
-    return None
-
-
-def stop_ids(tokenizer: Any) -> set[int]:
-    """Tokens that end an answer: the tokenizer's end of sequence and the special tokens that templates close a turn
-    with.
-    """
-    found = {tokenizer.eos_token_id} if tokenizer.eos_token_id is not None else set()
-    for name in ("<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "<|end_of_text|>", "</s>"):
-        token = tokenizer.convert_tokens_to_ids(name)
-        if token is not None and token != tokenizer.unk_token_id:
-            found.add(token)
-    return found
-
-
-def _apply_template(tokenizer: Any, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool) -> str:
-    if not getattr(tokenizer, "chat_template", None):
-        raise TemplateRefused(
-            "This model has no chat template; choose an instruction-tuned model or add one to its folder."
-        )
-    try:
-        return str(
-            tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=add_generation_prompt
-            )
-        )
-    except Exception as error:  # the template is a program of the model's author and may raise anything
-        raise TemplateRefused(f"The chat template refuses this conversation: {error}") from error
-
-
-def _encode(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return list(encoded["input_ids"]), [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
 
 
 @dataclass(frozen=True)
