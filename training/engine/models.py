@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from training.engine.tokens import check_template
+from training.engine.chats import mask_segments
+from training.engine.templates import examine_template
 
 NAMES = (
     "smollm2-135m",
@@ -103,14 +104,19 @@ def fast_precision() -> Precision:
 
 
 def register(base: Path | str) -> dict[str, Any]:
-    """What the registry wants to know of a base; `refused` is the reason why it cannot be trained on, or None."""
+    """What the registry wants to know of a base; `refused` is the reason why it cannot be trained on, or None. `notes`
+    are sentences about its chat template, `mask` an example conversation in runs of (text, trained).
+    """
     model, tokenizer = load_base(base)
+    template = examine_template(tokenizer)
     return {
         "architecture": type(model).__name__,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "vocabulary": len(tokenizer),
         "context": int(getattr(model.config, "max_position_embeddings", 0)),
-        "refused": check_template(tokenizer),
+        "refused": template.refused,
+        "notes": list(template.notes),
+        "mask": [(run.text, run.trained) for run in mask_segments(template.example)] if template.example else [],
     }
 
 
