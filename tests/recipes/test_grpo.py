@@ -171,15 +171,14 @@ def answers(policy):
     return Answers(asks, groups, rewards, {"checker": rewards})
 
 
-def gradients(policy, config, answers, *, skip=True, tokens=None, share=None):
+def gradients(policy, config, answers, *, skip=True, tokens=None):
     """Of the step's loss, divided by its count, and the metrics."""
     config = grpo.Config(**{"temperature": 0.8, "max_new_tokens": 7, "checker": "support", **config})
     answers, advantages = grpo.credited(config, policy, answers)
-    judged = ~answers.rewards.isnan()
-    silent = ~engine.credit.has_spread(answers.rewards)[:, None].expand_as(judged)
-    leave_out = (silent | ~judged) if skip else ~judged
-    share = grpo.share_of_learned(config, answers, judged, silent) if skip else 1.0
-    units = with_advantages(answers.units(tokens or config.budget, leave_out=leave_out), advantages)
+    counted = answers.counted()
+    learned = counted & ~answers.silent if skip else counted
+    share = answers.share(learned, of=counted, by_tokens=config.loss == "dapo")
+    units = with_advantages(answers.units(tokens or config.budget, leave_out=~learned), advantages)
     units = grpo.prepared(config, policy, units)
     for parameter in policy.parameters:
         parameter.grad = None

@@ -37,6 +37,7 @@ from training.recipes.online import (
     learn,
     parts_of,
     seed_of,
+    watched,
     with_advantages,
     with_old,
     with_reference,
@@ -51,8 +52,6 @@ if TYPE_CHECKING:
     from training.engine.objectives import Loss
     from training.engine.packs import Pack, Row
     from training.engine.policy import Policy
-
-WATCHED = 8  # answers on which the distance to the reference is measured where the loss does not need it
 
 
 class Config(Online):
@@ -174,24 +173,19 @@ def improve(
     run: RunContext, config: Config, policy: Policy, loop: Loop, answers: Answers, advantages: Tensor
 ) -> dict[str, float]:
     """`updates` times `minibatches` optimiser steps on the answers that teach something."""
-    import torch
-
-    judged = ~answers.rewards.isnan()
-    if config.truncated == "mask":
-        judged &= torch.tensor([[one.finished for one in group] for group in answers.groups])
-    silent = ~engine.credit.has_spread(answers.rewards)[:, None].expand_as(judged)
-    units = with_advantages(answers.units(config.budget, leave_out=silent | ~judged), advantages)
-    share = share_of_learned(config, answers, judged, silent)
+    counted = answers.counted(whole=config.truncated == "mask")
+    learned = counted & ~answers.silent
+    units = with_advantages(answers.units(config.budget, leave_out=~learned), advantages)
+    share = answers.share(learned, of=counted, by_tokens=config.loss == "dapo")
     gap = Gap()
     parts = [prepared(config, policy, part) for part in parts_of(units, config.minibatches)]
 
     def objective(pack: Pack) -> Loss:
         return loss_of(config, policy, pack, gap, share)
 
-    policy.model.train()
-    figures = learn(run, loop, policy, parts * config.updates, objective, tokens=config.budget)
-    policy.model.eval()
-    return {**figures, **gap.figures(), **watched(config, policy, units, figures)}
+    with policy.without_dropout():
+        figures = learn(run, loop, policy, parts * config.updates, objective, tokens=config.budget)
+    return {**watched(config, policy, units), **figures, **gap.figures()}
 
 
 def prepared(config: Config, policy: Policy, units: list[list[Row]]) -> list[list[Row]]:
@@ -235,30 +229,6 @@ def loss_of(config: Config, policy: Policy, pack: Pack, gap: Gap, share: float) 
     else:
         loss = objectives.dapo(now, old, advantages, **terms)
     return objectives.Loss(loss.total * share, loss.count, loss.metrics)
-
-
-def share_of_learned(config: Config, answers: Answers, judged: Tensor, silent: Tensor) -> float:
-    """What the answers that are computed are of all judged ones: of their tokens (dapo), else of their number."""
-    import torch
-
-    sizes = torch.tensor([[float(len(one.ids)) for one in group] for group in answers.groups])
-    weights = sizes if config.loss == "dapo" else torch.ones_like(sizes)
-    everything = (weights * judged).sum().item()
-    return (weights * (judged & ~silent)).sum().item() / everything if everything else 1.0
-
-
-def watched(config: Config, policy: Policy, units: list[list[Row]], figures: dict[str, float]) -> dict[str, float]:
-    """The distance to the reference after the step, k3 on a few of its answers, where the loss does not tell it."""
-    import torch
-
-    if "kl/reference" in figures or not units:
-        return {}
-    some = [units[0][:WATCHED]]
-    rows = with_reference(config, policy, with_old(config, policy, some))[0]
-    now, then = (
-        torch.tensor([value for row in rows for value in row.of_tokens[name]]) for name in ("old", "reference")
-    )
-    return {"kl/reference": engine.kl.k3(now, then).mean().item()}
 
 
 RECIPE = Recipe(

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from training.engine.policy import Policy
     from training.engine.rollouts import Sample, Sampling
 
+WATCHED = 8  # answers on which the distance to the reference is measured where the loss does not need it
 NEAR = (0.9, 1.1)  # a sampler's token probability times this may be the trainer's without a word
 
 
@@ -186,6 +187,26 @@ class Answers:
             if unit:
                 units.append(unit)
         return units
+
+    def counted(self, *, whole: bool = False) -> Tensor:
+        """bool [Q, G]: answers with a verdict, and (`whole`) not cut off."""
+        import torch
+
+        finished = torch.tensor([[one.finished or not whole for one in group] for group in self.groups])
+        return ~self.rewards.isnan() & finished
+
+    @property
+    def silent(self) -> Tensor:
+        """bool [Q, G]: answers of groups that all earn the same; there is nothing to learn from choosing among them."""
+        return ~engine.credit.has_spread(self.rewards)[:, None].expand_as(self.rewards)
+
+    def share(self, part: Tensor, *, of: Tensor, by_tokens: bool = False) -> float:
+        """How much of some answers others are, both bool [Q, G], in number or in tokens; 1 of none."""
+        import torch
+
+        sizes = torch.tensor([[float(len(one.ids)) if by_tokens else 1.0 for one in group] for group in self.groups])
+        everything = (sizes * of).sum().item()
+        return (sizes * part).sum().item() / everything if everything else 1.0
 
     def figures(self) -> dict[str, float]:
         """The step in figures: rewards with their parts, and what tells of trouble."""
@@ -401,6 +422,19 @@ def learn(
             if units or name == "lr":
                 told.setdefault(name, []).append(value)
     return {name: values[-1] if name == "lr" else sum(values) / len(values) for name, values in told.items()}
+
+
+def watched(config: Online, policy: Policy, units: Sequence[Sequence[Row]]) -> dict[str, float]:
+    """The distance to the reference now: k3 on a few of the step's answers, where the loss does not tell it."""
+    import torch
+
+    if not units:
+        return {}
+    rows = with_reference(config, policy, with_old(config, policy, [list(units[0])[:WATCHED]]))[0]
+    now, then = (
+        torch.tensor([value for row in rows for value in row.of_tokens[name]]) for name in ("old", "reference")
+    )
+    return {"kl/reference": engine.kl.k3(now, then).mean().item()}
 
 
 # --- measuring, and the end of a run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.recipes import grpo, raft, span_reward_model
+from training.recipes import grpo, raft, rloo, span_reward_model
 from training.recipes.base import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -11,6 +11,7 @@ RECIPES: dict[str, Recipe] = {
         span_reward_model.RECIPE,
         raft.RECIPE,
         grpo.RECIPE,
+        rloo.RECIPE,
     )
 }
 
