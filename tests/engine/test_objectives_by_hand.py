@@ -63,6 +63,11 @@ def test_the_golden_pairs_give_the_golden_losses(name, options, expected):
     assert float(loss.count) == 2
 
 
+def test_the_golden_pairs_own_margins():
+    gap = [float(d) for d in (POLICY.chosen - REFERENCE.chosen) - (POLICY.rejected - REFERENCE.rejected)]
+    assert gap == near([0.8, 0.15])
+
+
 def test_likelihood_is_a_mean_over_tokens():
     assert mean(objectives.sft(LOGPROBS)) == near(0.77)
 
@@ -104,6 +109,9 @@ def test_kto_measures_its_zero_point_on_other_peoples_answers_and_never_below_ze
 def test_orpo_adds_the_odds_ratio_to_the_likelihood():
     odds = objectives.odds_ratio(POLICY)
     assert 0.1 * mean(odds) == near(0.062780)
+    for pair, log_odds in enumerate((0.928420, -0.415930)):
+        one = pairs([CHOSEN[pair]] * 2, [REJECTED[pair]] * 2)
+        assert float(objectives.odds_ratio(one).metrics["log_odds"]) == near(2 * log_odds)
     assert float(odds.metrics["log_odds"]) == near(0.928420 - 0.415930)
     own = (1.75 / 3 + 2.1 / 2) / 2  # each chosen answer's own mean, then the mean of both
     assert mean(objectives.orpo(POLICY, beta=0.1)) == near(own + 0.062780)
@@ -187,6 +195,23 @@ def test_ppo_credit_of_one_answer(estimator, expected):
         assert returns.tolist() == near([0.935433, 0.963868, 0.999063])
         now = torch.tensor([0.5, 0.35, 0.9], dtype=torch.float64)
         assert mean(objectives.value_loss(now, values, returns, clip=0.2)) == near(0.152098)
+
+
+def test_ppos_update_of_one_answer_is_its_clipped_gain_and_a_share_of_the_values_error():
+    """pg + 0.1 vf on the k1 credit: -A rho, clipped, is (-.871442, 1.140579, -.394166); vf's worse errors squared are
+    (.268298, .360600, .240100).
+    """
+    one = Ragged.of_lengths([3])
+    values = torch.tensor([0.2, 0.4, 0.3], dtype=torch.float64)
+    score = torch.tensor([0, 0, 1.0], dtype=torch.float64)
+    rewards = kl.in_rewards(score, LOGPROBS[:3], OF_REFERENCE[:3], beta=0.05)
+    advantages, returns = credit.gae(rewards, values, one, lam=0.95)
+    now = torch.tensor([0.5, 0.35, 0.9], dtype=torch.float64)
+    gain = objectives.ppo(LOGPROBS[:3], OF_OLD[:3], credit.whiten(advantages))
+    error = objectives.value_loss(now, values, returns)
+    assert mean(gain) == near((-0.871442 + 1.140579 - 0.394166) / 3)
+    assert mean(error) == near((0.268298 + 0.360600 + 0.240100) / 6)
+    assert mean(gain.plus(error, weight=0.1)) == near(-0.027193)
 
 
 def ratio_of(value):

@@ -32,6 +32,7 @@ class Step:
 
     loss: float = 0.0
     gradients: dict[str, Tensor] = field(default_factory=dict)
+    norm: float = 0.0  # of all gradients, before clipping
     inputs: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -87,7 +88,7 @@ def train_steps(trainer: Any, *, rows: int, accumulated: int = 1) -> list[Step]:
     trainer.args.gradient_accumulation_steps = accumulated
     watch = next(one for one in trainer.callback_handler.callbacks if isinstance(one, _Watch))
     watch.steps, watch.now = [], Step()
-    compute_loss, training_step = trainer.compute_loss, trainer.training_step
+    compute_loss, training_step, grad_norm = trainer.compute_loss, trainer.training_step, trainer._get_grad_norm
 
     def seen(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         watch.now.inputs.append(dict(inputs))
@@ -98,12 +99,17 @@ def train_steps(trainer: Any, *, rows: int, accumulated: int = 1) -> list[Step]:
         watch.now.loss += float(loss)
         return loss
 
-    trainer.compute_loss, trainer.training_step = seen, counted
+    def measured(*args: Any, **kwargs: Any) -> Any:
+        norm = grad_norm(*args, **kwargs)
+        watch.now.norm = float(norm)
+        return norm
+
+    trainer.compute_loss, trainer.training_step, trainer._get_grad_norm = seen, counted, measured
     try:
         with _quiet():
             trainer.train()
     finally:
-        del trainer.compute_loss, trainer.training_step
+        del trainer.compute_loss, trainer.training_step, trainer._get_grad_norm
     return watch.steps
 
 
@@ -128,7 +134,7 @@ class _Watch(TrainerCallback):
         self.now = Step()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.now.gradients = gradients_of(kwargs["model"])
+        self.now.gradients = gradients_of(kwargs["model"])  # clipped, where the trainer clips
         self.steps.append(self.now)
         self.now = Step()
 

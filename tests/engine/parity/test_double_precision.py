@@ -5,7 +5,6 @@ What is left of a difference between packed and plain in float32 is then roundin
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from tests.engine.parity import ours
