@@ -210,3 +210,40 @@ def test_dropout_in_the_attention_uses_the_mask(model: LlamaForCausalLM) -> None
     assert not torch.equal(first, second)
     quiet = completion_logprobs(dropping.eval(), pack).values
     assert quiet.tolist() == pytest.approx(completion_logprobs(model, pack).values.tolist(), abs=1e-6)
+
+
+def test_flex_attention_gets_the_same_forest(model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward only, uncompiled, on this CPU: it has no backward pass there. On a GPU the tests marked so do both."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    monkeypatch.setattr(attention, "_compiled", [flex_attention])
+    prompt = list(range(9))
+    forest = lay_out(
+        [[row("a", prompt, [1, 2, 3, 4, 5, 6]), row("b", prompt, [1, 2, 3, 4, 9])], row("c", [3], [4])]
+    ).forest
+    torch.manual_seed(0)
+    query = torch.randn(1, 4, forest.tokens, 16)
+    key, value = torch.randn(2, 1, 2, forest.tokens, 16)
+    with torch.no_grad():
+        found = attention._flex(query, key, value, forest, 0.25)
+        expected, _ = attention.attention_forward(
+            model.model.layers[0].self_attn, query, key, value, None, scaling=0.25, forest=forest
+        )
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: FlexAttention has no backward pass on a CPU")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_gpu_gives_what_the_plain_path_gives(dtype: torch.dtype) -> None:
+    model = tiny().to("cuda", dtype)
+    prompt = list(range(12))
+    pack = lay_out([[row("a", prompt, [1, 2, 3, 4, 5, 6]), row("b", prompt, [1, 2, 3, 4, 9])]], device="cuda")
+    assert attention.takes_forests(model, torch.device("cuda"))
+    found = completion_logprobs(model, pack).values
+    expected = attention.plain_forward(model, pack)[pack.before]
+    torch.testing.assert_close(
+        found,
+        completion_logprobs(model, pack, hidden=expected).values,
+        rtol=1e-4 if dtype == torch.float32 else 0.05,
+        atol=1e-4 if dtype == torch.float32 else 0.05,
+    )

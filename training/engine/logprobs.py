@@ -91,19 +91,15 @@ class _Formed(torch.autograd.Function):
             states, chosen = hidden[part].detach(), tokens[part, None]
             with torch.set_grad_enabled(wanted):
                 raw = logits(states.requires_grad_(wanted))
-            scores = raw.detach().to(exact)
-            if temperature != 1.0:
-                scores = scores / temperature
-            peak = scores.amax(-1, keepdim=True)
-            mass = (scores - peak).exp_()
-            total = mass.sum(-1, keepdim=True)
-            values[part] = (scores.gather(-1, chosen) - peak - total.log())[:, 0]
+            logs = _log_softmax(raw.detach().to(exact), temperature)
+            values[part] = logs.gather(-1, chosen)[:, 0]
             if entropy:
-                spread[part] = (peak + total.log() - (mass * scores).sum(-1, keepdim=True) / total)[:, 0]
+                spread[part] = -(logs.exp() * logs).sum(-1)
             if slopes is not None:
-                mass.mul_(-1 / (total * temperature))
-                mass.scatter_add_(-1, chosen, torch.full_like(total, 1 / temperature))
-                (slopes[part],) = torch.autograd.grad(raw, states, mass.to(raw.dtype))
+                gap = logs.exp_()  # softmax - onehot, in the place of the log-probs
+                gap.scatter_add_(-1, chosen, torch.full_like(chosen, -1.0, dtype=exact))
+                (slope,) = torch.autograd.grad(raw, states, gap.to(raw.dtype))
+                slopes[part] = slope.mul_(-1 / temperature)
         if slopes is not None:
             ctx.save_for_backward(slopes)
         ctx.mark_non_differentiable(spread)
@@ -121,14 +117,9 @@ def _recomputed(
     exact = _exact(hidden)
 
     def of_chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        scores = logits(states).to(exact) / temperature
-        peak = scores.detach().amax(-1, keepdim=True)  # step for step as `_Formed`: the same to the bit
-        mass = (scores - peak).exp()
-        total = mass.sum(-1, keepdim=True)
-        chosen = (scores.gather(-1, targets[:, None]) - peak - total.log())[:, 0]
-        if not entropy:
-            return chosen, total.new_zeros(len(targets))
-        return chosen, (peak + total.log() - (mass * scores).sum(-1, keepdim=True) / total)[:, 0]
+        logs = _log_softmax(logits(states).to(exact), temperature)  # as `_Formed`: the same to the bit
+        chosen = logs.gather(-1, targets[:, None])[:, 0]
+        return chosen, -(logs.exp() * logs).sum(-1) if entropy else chosen.new_zeros(len(targets))
 
     found = [  # the logits of a chunk are made again in backward rather than kept
         checkpoint(of_chunk, hidden[start : start + size], tokens[start : start + size], use_reentrant=False)
@@ -139,6 +130,10 @@ def _recomputed(
         return TokenLogprobs(nothing, nothing.detach() if entropy else None)
     values, spread = (torch.cat(parts) for parts in zip(*found, strict=True))
     return TokenLogprobs(values, spread if entropy else None)
+
+
+def _log_softmax(scores: Tensor, temperature: float) -> Tensor:
+    return (scores if temperature == 1.0 else scores / temperature).log_softmax(-1)
 
 
 def _exact(hidden: Tensor) -> torch.dtype:
