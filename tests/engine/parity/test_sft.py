@@ -8,7 +8,6 @@ from tests.engine.parity import ours, peer
 from tests.engine.parity.rows import MAX_LENGTH, PAIRS, chat, row_of
 from training.engine import objectives
 from training.engine.packs import Row
-from training.engine.tiny import TEMPLATE as CLOSES_WITH_A_LINE
 
 ANSWERS = [(pair, answer) for pair in PAIRS for answer in (pair.chosen, pair.rejected)]
 RECORDS = [
@@ -72,14 +71,3 @@ def test_a_row_that_has_nothing_to_learn_changes_nothing_beside_others(trainer, 
         trainer.train_dataset = prepared
     ours.assert_same(ours.step(policy, [empty, *rows[1:3]], likelihood(policy), tokens=4096), theirs)
     ours.assert_same(ours.step(policy, rows[1:3], likelihood(policy), tokens=4096), theirs)
-
-
-def test_trl_trains_what_the_template_writes_after_the_stop_token_and_we_do_not(start, tokenizer, tmp_path_factory):
-    """Many templates close an answer with a line break that no sampler ever gets to: ours ends at the stop token."""
-    settings = peer.settings(SFTConfig, tmp_path_factory.mktemp("line"))
-    trainer = peer.make_trainer(SFTTrainer, start, settings, RECORDS[:1], template=CLOSES_WITH_A_LINE)
-    given = trainer.train_dataset[0]
-    mine = chat(trainer.processing_class, *ANSWERS[0])
-    line = tokenizer("\n")["input_ids"]
-    assert [label for label in given["labels"] if label != -100] == [*mine.completion_ids, *line]
-    assert given["input_ids"] == [*mine.ids, *line]
