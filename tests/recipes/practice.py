@@ -34,7 +34,8 @@ def practise(directory, recipe, base, snapshot, monkeypatch, *, check=starts_wit
     given = {name: config.pop(name) for name in ("seed", "models", "resume_from", "checkpoint_steps") if name in config}
     if check is not None:
         config["checker"] = judge_by(monkeypatch, check)
-    return carry_out(directory, recipe, {**QUICK, **config}, base_model=base, snapshot=snapshot, **given)
+    wanted = {name: value for name, value in {**QUICK, **config}.items() if value is not None}
+    return carry_out(directory, recipe, wanted, base_model=base, snapshot=snapshot, **given)
 
 
 def adapter_of(run):

@@ -36,12 +36,11 @@ WATCHED = 8  # answers on which the distance to the reference is measured where 
 NEAR = (0.9, 1.1)  # a sampler's token probability times this may be the trainer's without a word
 
 
-class Online(RecipeConfig):
-    """Options of every such recipe. Top-p and top-k are missing on purpose: a truncated distribution is not the one
-    whose gradient is taken.
+class Practice(RecipeConfig):
+    """Options of every recipe that has its own answers judged. Top-p and top-k are missing on purpose: a truncated
+    distribution is not the one whose gradient is taken.
     """
 
-    steps: int = option(100, "batches of prompts", source="ours", ge=1, le=1_000_000)
     prompts: int = option(16, "prompts of one step", unit="prompts", ge=1, le=100_000)
     samples: int = option(8, "answers to each prompt", unit="answers", ge=1, le=1024)
     temperature: float = option(1.0, "of sampling; training divides the logits by it as well", gt=0, le=2)
@@ -117,6 +116,12 @@ class Online(RecipeConfig):
     def asks(self, run: RunContext, policy: Policy, split: str | None) -> list[Ask]:
         """The prompts of a split as this policy is given them."""
         return asks(run, policy.tokenizer, split, passage_tokens=self.passage_tokens, longest=self.max_prompt_tokens)
+
+
+class Online(Practice):
+    """Options of those that go on sampling while they learn."""
+
+    steps: int = option(100, "batches of prompts", source="ours", ge=1, le=1_000_000)
 
 
 @dataclass
@@ -260,7 +265,7 @@ def correlation(a: Tensor, b: Tensor) -> float:
 
 
 def answer(
-    run: RunContext, config: Online, policy: Policy, judge: Judge, chosen: Sequence[Ask], n: int, *, seed: int
+    run: RunContext, config: Practice, policy: Policy, judge: Judge, chosen: Sequence[Ask], n: int, *, seed: int
 ) -> Answers:
     """Draw `n` answers to each prompt and have them judged."""
     groups = draw(run, policy, chosen, n, sampling=config.sampling, seed=seed, rows=config.decode_rows)
@@ -337,7 +342,7 @@ def with_advantages(units: Sequence[Sequence[Row]], advantages: Tensor) -> list[
     )
 
 
-def with_reference(config: Online, policy: Policy, units: Sequence[Sequence[Row]]) -> list[list[Row]]:
+def with_reference(config: Practice, policy: Policy, units: Sequence[Sequence[Row]]) -> list[list[Row]]:
     """The rows with the reference's log-probabilities (`reference`)."""
     found = logprobs_of(
         policy.as_reference(), units, tokens=config.budget, temperature=config.temperature, device=policy.device
@@ -345,7 +350,7 @@ def with_reference(config: Online, policy: Policy, units: Sequence[Sequence[Row]
     return with_numbers(units, of_tokens={"reference": lambda row: found[id(row)]})
 
 
-def with_old(config: Online, policy: Policy, units: Sequence[Sequence[Row]]) -> list[list[Row]]:
+def with_old(config: Practice, policy: Policy, units: Sequence[Sequence[Row]]) -> list[list[Row]]:
     """The rows with the policy's log-probabilities as it is now (`old`)."""
     from contextlib import nullcontext
 
@@ -424,7 +429,7 @@ def learn(
     return {name: values[-1] if name == "lr" else sum(values) / len(values) for name, values in told.items()}
 
 
-def watched(config: Online, policy: Policy, units: Sequence[Sequence[Row]]) -> dict[str, float]:
+def watched(config: Practice, policy: Policy, units: Sequence[Sequence[Row]]) -> dict[str, float]:
     """The distance to the reference now: k3 on a few of the step's answers, where the loss does not tell it."""
     import torch
 
@@ -443,12 +448,12 @@ def watched(config: Online, policy: Policy, units: Sequence[Sequence[Row]]) -> d
 class HeldOut:
     """Measures the policy on prompts of the dev split, when called and at the start of a run."""
 
-    def __init__(self, run: RunContext, config: Online, policy: Policy, judge: Judge) -> None:
+    def __init__(self, run: RunContext, config: Practice, policy: Policy, judge: Judge, *, total: int) -> None:
         self.run, self.config, self.policy, self.judge = run, config, policy, judge
         self.asks = config.asks(run, policy, "dev")[: config.held_out]
         self.last: dict[str, float] = {}
         if run.resumed is None and self.asks:
-            run.metrics(0, config.steps, **self())
+            run.metrics(0, total, **self())
 
     def __call__(self) -> dict[str, float]:
         """The mean reward of one answer to each, always drawn with the same seeds."""
@@ -462,7 +467,7 @@ class HeldOut:
         return self.last
 
 
-def finish(run: RunContext, config: Online, policy: Policy, held_out: HeldOut, **more: Any) -> None:
+def finish(run: RunContext, config: Practice, policy: Policy, held_out: HeldOut, **more: Any) -> None:
     """Save the policy, give its new answers back to the people, and announce it."""
     policy.save(run.artifact_path)
     if config.new_answers:

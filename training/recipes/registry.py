@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.recipes import grpo, raft, rloo, span_reward_model
+from training.recipes import grpo, raft, rejection_sampling, rloo, span_reward_model
 from training.recipes.base import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -12,6 +12,7 @@ RECIPES: dict[str, Recipe] = {
         raft.RECIPE,
         grpo.RECIPE,
         rloo.RECIPE,
+        rejection_sampling.RECIPE,
     )
 }
 

@@ -72,7 +72,7 @@ def train(run: RunContext, config: Config) -> None:
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens
     )
-    held_out = HeldOut(run, config, policy, judge)
+    held_out = HeldOut(run, config, policy, judge, total=config.steps)
     batches = engine.loop.Batches(learned, size=config.prompts, steps=config.steps, seed=run.seed)
     loop = engine.loop.Loop(policy.parameters, lr=config.lr, steps=config.steps, schedule=config.schedule)
 
