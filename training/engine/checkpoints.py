@@ -178,8 +178,8 @@ def chance() -> dict[str, Any]:
     version, words, gauss = random.getstate()
     name, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
     return {
-        "python": [version, list(words), gauss],
-        "numpy": [str(name), np.asarray(keys).tolist(), int(place), int(has_gauss), float(cached)],
+        "python": [version, torch.tensor(words), gauss],
+        "numpy": [str(name), torch.tensor(keys.astype(np.int64)), int(place), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
         "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
     }
@@ -188,9 +188,9 @@ def chance() -> dict[str, Any]:
 def set_chance(state: Mapping[str, Any]) -> None:
     """Put every source of chance back to what `chance` gave."""
     version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
+    random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, place, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), place, has_gauss, cached))
+    np.random.set_state((name, keys.numpy().astype(np.uint32), place, has_gauss, cached))
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available():
         for device, one in enumerate(state["cuda"][: torch.cuda.device_count()]):
