@@ -7,6 +7,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
+from tests.recipes.judged import write_judged
 from tests.tiny_base import tiny_base
 from training.recipes.context import Events, RunContext
 from training.recipes.registry import get
@@ -35,6 +36,12 @@ def world():
 def snapshot(tmp_path_factory, world):
     """The world's answers with their true defects marked, as a snapshot's folder."""
     return write_snapshot(tmp_path_factory.mktemp("snapshot"), world, 260)
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory, world):
+    """What simulated people said of whole answers: pairs, orders, numbers, taps, better versions."""
+    return write_judged(tmp_path_factory.mktemp("judged"), world, 60)
 
 
 def write_snapshot(folder, world, count):

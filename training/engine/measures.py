@@ -19,3 +19,16 @@ def auroc(scores: Sequence[float], truth: Sequence[bool]) -> float | None:
     ranks = (ends - (sizes.double() - 1) / 2)[group]
     of_positives = ranks[torch.tensor(truth, dtype=torch.bool)[order]].sum().item()
     return float((of_positives - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def calibration_error(probabilities: Sequence[float], truth: Sequence[bool], *, bins: int = 10) -> float | None:
+    """Expected calibration error (Naeini et al. 2015): cases are sorted into `bins` equal parts of [0, 1] by the
+    probability that was claimed; the distance of claim and share of true ones, over all cases. None of nothing.
+    """
+    if not probabilities:
+        return None
+    place = [min(int(probability * bins), bins - 1) for probability in probabilities]
+    gaps = [0.0] * bins
+    for bin_, probability, true in zip(place, probabilities, truth, strict=True):
+        gaps[bin_] += probability - float(true)
+    return sum(abs(gap) for gap in gaps) / len(probabilities)

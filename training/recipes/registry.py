@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.recipes import grpo, raft, rejection_sampling, rloo, span_reward_model
+from training.recipes import grpo, raft, rejection_sampling, reward_model, rloo, sft, span_reward_model
 from training.recipes.base import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -13,6 +13,8 @@ RECIPES: dict[str, Recipe] = {
         grpo.RECIPE,
         rloo.RECIPE,
         rejection_sampling.RECIPE,
+        sft.RECIPE,
+        reward_model.RECIPE,
     )
 }
 

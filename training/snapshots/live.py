@@ -31,5 +31,5 @@ def prompt_of(split: str, prompt: Any, messages: str, context: str) -> dict[str,
 
 
 def answer_of(response: Any, text: str, token_ids: list[int] | None) -> dict[str, Any]:
-    """An answer; with the tokens it was sampled as, where our engine sampled it, so that it is never tokenised again."""
+    """An answer; with its tokens where our engine sampled it, so that it is never tokenised again."""
     return {"response_id": str(response), "text": text, **({"token_ids": token_ids} if token_ids else {})}
