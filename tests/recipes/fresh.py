@@ -4,7 +4,13 @@ import json
 import subprocess
 import sys
 
-HEAD = "import json, sys, torch; from pathlib import Path; torch.set_num_threads(1); from training import engine; given = json.load(sys.stdin)\n"
+HEAD = """
+import json, sys, torch
+from pathlib import Path
+from training import engine
+torch.set_num_threads(1)
+given = json.load(sys.stdin)
+"""
 
 
 def in_a_fresh_process(code, *given):

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from training import engine
+from training.recipes import asking
 from training.recipes.context import RecipeError, RunContext
 
 if TYPE_CHECKING:
     from training.engine.packs import Row
+    from training.engine.policy import Policy
 
 NAMED = 20  # records that a line of the log names, at most
 Record = Mapping[str, Any]
@@ -160,3 +162,40 @@ def votes(
         if record["kind"] in says and (good := says[record["kind"]](record)) is not None:
             vote(record, good)
     return list(found.values())
+
+
+def new_answers(
+    run: RunContext,
+    policy: Policy,
+    count: int,
+    *,
+    longest: int,
+    passage_tokens: int,
+    max_new_tokens: int,
+    temperature: float,
+) -> None:
+    """New answers of the final policy, to prompts of every split, on their way back to the people."""
+    if not count:
+        return
+    everyone = asking.asks(run, policy.tokenizer, None, passage_tokens=passage_tokens, longest=longest)
+    policy.model.eval()
+    asking.give_back(
+        run,
+        policy,
+        everyone[:count],
+        sampling=engine.rollouts.Sampling(max_tokens=max_new_tokens, temperature=temperature),
+        seed=run.seed * 1000 + 999,
+        rows=64,
+        passage_tokens=passage_tokens,
+    )
+
+
+def policy_card(run: RunContext, *, passage_tokens: int, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """What `redpen.json` says of a policy."""
+    return {
+        "kind": "policy",
+        "base": str(run.base_model),
+        "prompt": {"passage_tokens": passage_tokens},
+        "parent": str(run.models["policy"]) if "policy" in run.models else None,
+        "metrics": dict(metrics),
+    }

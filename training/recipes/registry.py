@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.recipes import grpo, raft, rejection_sampling, reward_model, rloo, sft, span_reward_model
+from training.recipes import dpo, grpo, ppo, raft, rejection_sampling, reward_model, rloo, sft, span_reward_model
 from training.recipes.base import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -10,11 +10,13 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         span_reward_model.RECIPE,
         raft.RECIPE,
+        ppo.RECIPE,
         grpo.RECIPE,
         rloo.RECIPE,
         rejection_sampling.RECIPE,
         sft.RECIPE,
         reward_model.RECIPE,
+        dpo.RECIPE,
     )
 }
 

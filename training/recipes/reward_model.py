@@ -16,12 +16,14 @@ stands that of a baseline which knows nothing but the answers' lengths: a reward
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from training import engine
 from training.recipes.base import Recipe, RecipeConfig, option
+from training.recipes.comparisons import answers_of, better, of_dimension, pairs_in
 from training.recipes.context import RunContext
 from training.recipes.learning import Record, Sieve, name_of, need_something
 from training.recipes.steps import steps
@@ -82,8 +84,8 @@ class Config(RecipeConfig):
 class Judgement:
     """What is learned from in one piece: a pair (better first), a ranking, or one answer."""
 
-    rows: Sequence[Row]  # of_row: margin, preferred and weight of a pair; place in a ranking; target of an answer
-    item: Mapping[str, Any]  # the record, for those who look at samples
+    rows: Sequence[Row]  # of_row: margin and preferred of a pair; place in a ranking; target and weight of an answer
+    record: Record
 
 
 def train(run: RunContext, config: Config) -> None:
@@ -181,7 +183,8 @@ class Scale:
     @classmethod
     def of(cls, run: RunContext, config: Config) -> Scale:
         """As the options say, else as far as the train split's ratings go."""
-        values = [row["value"] for row in run.rows("train", kind="rating") if _counts(row, config, of_any=True)]
+        rated = run.rows("train", kind="rating")
+        values = [row["value"] for row in rated if of_dimension(row, config.dimension)]
         low = config.lowest if config.lowest is not None else min(values, default=0.0)
         high = config.highest if config.highest is not None else max(values, default=1.0)
         return cls(low, high)
@@ -195,70 +198,45 @@ class Scale:
 def prepare(run: RunContext, config: Config, tokenizer: Any, split: str, scale: Scale | None) -> list[Judgement]:
     """The judgements of a split."""
     sieve = Sieve(tokenizer, longest=config.max_tokens, passage_tokens=config.passage_tokens)
-    kinds = {"pairs": ("preference", "rewrite"), "rankings": ("ranking", "choice", "preference")}
+    kinds = {
+        "pairs": ("preference", *(["rewrite"] * config.rewrites)),
+        "rankings": ("ranking", "choice", "preference"),
+        "ratings": ("rating",),
+        "reactions": ("reaction",),
+    }
     found = []
-    for kind in kinds.get(config.source, (config.source.removesuffix("s"),)):
-        for record in run.rows(split, kind=kind):
-            if _counts(record, config, of_any=kind == "rating") and (answers := order(record, config)):
-                of_row = figures_of(record, config, scale)
-                if made := sieve.rows(name_of(record), record, answers, **of_row):
-                    found.append(Judgement(placed(record, made), record))
-    most = config.max_left_out if split == "train" else None
-    sieve.report(run, f"{WHAT[config.source]} ({split})", most=most)
+    for record in chain.from_iterable(run.rows(split, kind=kind) for kind in kinds[config.source]):
+        if not of_dimension(record, config.dimension):
+            continue
+        for answers, of_rows in judged(record, config, scale):
+            if rows := sieve.rows(name_of(record), record, answers):
+                rows = [replace(row, of_row=of_row) for row, of_row in zip(rows, of_rows, strict=True)]
+                found.append(Judgement(rows, record))
+    sieve.report(run, f"{WHAT[config.source]} ({split})", most=config.max_left_out if split == "train" else None)
     return found
 
 
-def order(record: Record, config: Config) -> dict[str, Record]:
-    """The answers of a record, the better first; nothing where it does not say which is better."""
-    kind = record["kind"]
-    if kind == "rewrite":
-        return {"chosen": record["better"], "rejected": record} if config.rewrites else {}
-    if kind == "preference":
-        tied = record["choice"] == "tie" and (config.ties == "half" or config.source == "rankings")
-        if record["choice"] not in ("a", "b") and not tied:
-            return {}
-        first, second = ("b", "a") if record["choice"] == "b" else ("a", "b")
-        return {"chosen": record[first], "rejected": record[second]}
-    if kind == "choice" and not record["chosen"]:
-        return {}
-    if kind in ("ranking", "choice"):
-        return {f"number {number + 1}": one for number, one in enumerate(record["answers"])}
-    if record.get("silent") and not config.silence:
-        return {}
-    return {"": record}
-
-
-def figures_of(record: Record, config: Config, scale: Scale | None) -> dict[str, float]:
-    """What the objective is told of a record beside its answers."""
-    if record["kind"] == "rating":
-        return {"target": scale.share(record["value"]) if scale else 0.0, "weight": 1.0}
-    if record["kind"] == "reaction":
-        return {"target": float(record["polarity"] > 0), "weight": config.silence if record["silent"] else 1.0}
-    tied = record.get("choice") == "tie"
-    margin = config.margin * record.get("strength", 3) / 3
-    return {"preferred": 0.5 if tied else 1.0, "margin": 0.0 if tied else margin}
-
-
-def placed(record: Record, rows: list[Row]) -> list[Row]:
-    """The rows with their places in a ranking: 1 is best, equals share a place, 0 is not placed."""
-    from dataclasses import replace
-
-    if record["kind"] == "ranking":
-        places = [float(one["place"]) for one in record["answers"]]
-    elif record["kind"] == "choice":
-        places = [float(one["response_id"] == record["chosen"]) for one in record["answers"]]
-    elif record["kind"] == "preference":
-        places = [1.0, 1.0 if record["choice"] == "tie" else 2.0]
-    else:
-        return rows
-    return [replace(row, of_row={**row.of_row, "place": place}) for row, place in zip(rows, places, strict=True)]
-
-
-def _counts(record: Record, config: Config, *, of_any: bool = False) -> bool:
-    said = record.get("dimension", "")
-    return record["kind"] not in ("preference", "ranking", "rating") or (
-        said == config.dimension or (of_any and not config.dimension)
-    )
+def judged(
+    record: Record, config: Config, scale: Scale | None
+) -> Iterator[tuple[dict[str, Record], list[dict[str, float]]]]:
+    """What is learned from a record in one piece: its answers by name, and what the objective is told of each."""
+    if config.source == "pairs":
+        for pair in pairs_in(record, ties=config.ties == "half"):
+            margin = 0.0 if pair.tied else config.margin * pair.strength / 3
+            told = {"preferred": 0.5 if pair.tied else 1.0, "margin": margin}
+            yield {"chosen": pair.chosen, "rejected": pair.rejected}, [told, told]
+    elif config.source == "rankings":
+        placed = answers_of(record)
+        if len({place for _, place in placed}) > 1:
+            names = [f"number {number + 1}" for number in range(len(placed))]
+            answers = dict(zip(names, (answer for answer, _ in placed), strict=True))
+            yield answers, [{"place": place if math.isfinite(place) else 0.0} for _, place in placed]
+    elif config.source == "ratings" and scale:
+        yield {"": record}, [{"target": scale.share(record["value"]), "weight": 1.0}]
+    elif config.source == "reactions":
+        weight = config.silence if record["silent"] else 1.0
+        if weight:
+            yield {"": record}, [{"target": float(record["polarity"] > 0), "weight": weight}]
 
 
 # --- the objective and what is measured
@@ -343,12 +321,9 @@ def agreement(config: Config, data: Sequence[Judgement], values: Sequence[Sequen
 
 def compared(one: Judgement, values: Sequence[float]) -> list[tuple[float, float]]:
     """Scores of every two answers of which one is better, that one's first."""
-    places = [row.of_row.get("place", float(number + 1)) for number, row in enumerate(one.rows)]
-    if any(row.of_row.get("preferred") == 0.5 for row in one.rows):
-        return []
-    below = [place or math.inf for place in places]  # not placed: after everyone
-    pairs = [(i, j) for i in range(len(below)) for j in range(len(below)) if below[i] < below[j]]
-    return [(values[i], values[j]) for i, j in pairs]
+    if "preferred" in one.rows[0].of_row:
+        return [] if one.rows[0].of_row["preferred"] == 0.5 else [(values[0], values[1])]
+    return [(values[i], values[j]) for i, j in better([row.of_row["place"] or math.inf for row in one.rows])]
 
 
 def show_some(
@@ -366,7 +341,7 @@ def show_some(
             }
             for number, row in enumerate(one.rows)
         ]
-        run.sample(step, question=engine.passages.question_of(one.item["messages"]), answers=answers)
+        run.sample(step, question=engine.passages.question_of(one.record["messages"]), answers=answers)
 
 
 WHAT = {"pairs": "compared pairs", "rankings": "rankings", "ratings": "ratings", "reactions": "reactions"}

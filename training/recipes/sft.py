@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from training import engine
-from training.recipes import asking
 from training.recipes.base import Recipe, RecipeConfig, option
 from training.recipes.context import RunContext
-from training.recipes.learning import Record, Sieve, name_of, need_something, votes
+from training.recipes.learning import Record, Sieve, name_of, need_something, new_answers, policy_card, votes
 from training.recipes.steps import steps
 
 if TYPE_CHECKING:
@@ -113,14 +112,17 @@ def train(run: RunContext, config: Config) -> None:
         for name, value in measure(policy, data[split], f"{split}_", budget=budget, before=True).items()
     }
     policy.save(run.artifact_path)
-    new_answers(run, config, policy)
-    run.artifact(
-        kind="policy",
-        base=str(run.base_model),
-        prompt={"passage_tokens": config.passage_tokens},
-        parent=str(run.models["policy"]) if "policy" in run.models else None,
-        metrics={**figures, "answers": len(data["train"])},
+    new_answers(
+        run,
+        policy,
+        config.new_answers,
+        longest=config.max_tokens,
+        passage_tokens=config.passage_tokens,
+        max_new_tokens=config.max_new_tokens,
+        temperature=config.temperature,
     )
+    metrics = {**figures, "answers": len(data["train"])}
+    run.artifact(**policy_card(run, passage_tokens=config.passage_tokens, metrics=metrics))
 
 
 def prepare(run: RunContext, config: Config, tokenizer: Any, split: str) -> list[Row]:
@@ -172,26 +174,6 @@ def _mean_loss(model: Any, policy: Policy, rows: list[Row], budget: int) -> floa
         values = engine.logprobs.completion_logprobs(model, pack).values.detach()
         total, count = total - float(values.sum()), count + len(values)
     return total / count if count else 0.0
-
-
-def new_answers(run: RunContext, config: Config, policy: Policy) -> None:
-    """New answers of the final policy, to prompts of every split, ready to be labelled."""
-    if not config.new_answers:
-        return
-    sampling = engine.rollouts.Sampling(max_tokens=config.max_new_tokens, temperature=config.temperature)
-    everyone = asking.asks(
-        run, policy.tokenizer, None, passage_tokens=config.passage_tokens, longest=config.max_tokens
-    )[: config.new_answers]
-    policy.model.eval()
-    asking.give_back(
-        run,
-        policy,
-        everyone,
-        sampling=sampling,
-        seed=run.seed * 1000 + 999,
-        rows=64,
-        passage_tokens=config.passage_tokens,
-    )
 
 
 RECIPE = Recipe(
