@@ -213,8 +213,10 @@ class Answers:
         everything = (sizes * of).sum().item()
         return (sizes * part).sum().item() / everything if everything else 1.0
 
-    def figures(self) -> dict[str, float]:
-        """The step in figures: rewards with their parts, and what tells of trouble."""
+    def figures(self, *, groups: bool = True) -> dict[str, float]:
+        """The step in figures: rewards with their parts, and what tells of trouble; with `groups`, how many of them are
+        silent.
+        """
         import torch
 
         samples = self.flat
@@ -234,7 +236,8 @@ class Answers:
                 for name, values in self.parts.items()
                 if not values.isnan().all()
             }
-        figures["silent_groups"] = 1 - engine.credit.has_spread(self.rewards).double().mean().item()
+        if groups:
+            figures["silent_groups"] = 1 - engine.credit.has_spread(self.rewards).double().mean().item()
         rewards = self.rewards.flatten()
         there = ~rewards.isnan()
         figures["reward_length_correlation"] = correlation(rewards[there], lengths[there].double())

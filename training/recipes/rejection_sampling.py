@@ -115,7 +115,11 @@ def draw_and_keep(
     answers.show(run, 0)
     count = sum(map(len, kept))
     worth = [answers.rewards[number, place].item() for number, places in enumerate(kept) for place in places]
-    figures = {**answers.figures(), "kept": float(count), "skipped_prompts": sum(not one for one in kept) / len(kept)}
+    figures = {
+        **answers.figures(groups=config.samples > 1),
+        "kept": float(count),
+        "skipped_prompts": sum(not one for one in kept) / len(kept),
+    }
     if worth:
         figures["kept_reward"] = sum(worth) / count
     run.log(f"Kept {count} of {len(answers.flat)} answers to {len(kept)} prompts.")
