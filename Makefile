@@ -71,7 +71,7 @@ chromium: ## Make sure that a Chromium is there for the browser tests.
 
 BENCHES := train ingest ui pages spans raft
 .PHONY: $(BENCHES:%=bench-%)
-bench-train: ## Training speed and memory of the engine.
+bench-train: ## Speed and memory of the engine beside TRL at its best: training, sampling. Under 20 minutes.
 bench-ingest: ## Records taken in per second.
 bench-ui: ## How fast the label page answers a key, in a real Chromium.
 bench-pages: ## Times and sizes of the pages.
@@ -79,6 +79,12 @@ bench-spans: ## The span reward model against honest baselines, on real and on m
 bench-raft: ## True quality of answers before and after raft in the demo world.
 $(BENCHES:%=bench-%): bench-%: $(VENV)/dev
 	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.$* $(ARGS)
+
+.PHONY: bench-train-full bench-train-tune
+bench-train-full: ## The same on three shapes of data and both models, five times, on one thread and on two. Hours.
+bench-train-tune: ## Find TRL's best settings on this machine and write them down. About half an hour.
+bench-train-full bench-train-tune: bench-train-%: $(VENV)/dev
+	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.train $* $(ARGS)
 
 ## --- tidy up
 
