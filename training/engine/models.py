@@ -48,7 +48,7 @@ def load_base(base: Path | str, *, precision: Precision = "fp32") -> tuple[Any, 
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(where)
-            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype)  # its attention: SDPA where it has that
         except (OSError, ValueError) as error:
             raise NoSuchBase(f"The base model {where} cannot be loaded: {error}") from error
     model.eval()  # type: ignore[no-untyped-call]
