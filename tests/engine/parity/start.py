@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from training.engine.heads import ScoreHead
 from training.engine.tiny import make_tokenizer
@@ -42,14 +42,15 @@ class Start:
     head: Path  # a reward model's, one output without a bias
 
 
-def make_start(folder: Path) -> Start:
-    """Write all of it to `folder`."""
+def make_start(folder: Path, family: str = "llama", **options: Any) -> Start:
+    """Write all of it to `folder`; `family` is transformers' name of the architecture, `options` its own."""
     tokenizer = make_tokenizer(TEXTS * 5, vocabulary=400)
     tokenizer.chat_template = TEMPLATE
     base = folder / "base"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        config = LlamaConfig(
+        config = AutoConfig.for_model(
+            family,
             vocab_size=len(tokenizer),
             hidden_size=WIDTH,
             intermediate_size=64,
@@ -62,8 +63,9 @@ def make_start(folder: Path) -> Start:
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             initializer_range=0.2,  # far from the uniform distribution, where much would agree by chance
+            **options,
         )
-        model: Any = LlamaForCausalLM(config)
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         model.save_pretrained(str(base))
         tokenizer.save_pretrained(str(base))
         lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
