@@ -1,4 +1,4 @@
-"""SFT, DPO and GRPO of other architectures than Llama against TRL: what each has of its own is honoured on both sides."""
+"""SFT, DPO and GRPO of other architectures against TRL: what each has of its own is honoured on both sides."""
 
 import pytest
 from transformers import AutoTokenizer
