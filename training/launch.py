@@ -15,13 +15,16 @@ import traceback
 import warnings
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from training.recipes.base import in_words
 from training.recipes.context import Cancelled, Events, RecipeError, RunContext
 from training.recipes.registry import NoSuchRecipe, get
+
+if TYPE_CHECKING:
+    from training.engine.distributed import Processes
 
 ORPHANED = 76  # exit status when the parent has gone
 FAILED = 1
@@ -46,7 +49,7 @@ def main(arguments: list[str]) -> int:
 
 def attempt(directory: Path, stop: threading.Event) -> int:
     """Carry out what run.json says and end with one of `done`, `cancelled`, `error`."""
-    events = Events(directory / "events.jsonl")
+    events = Events(directory / "events.jsonl", rank=int(os.environ.get("RANK") or 0))
     try:
         order = json.loads((directory / "run.json").read_text())
         train(order, directory, events, stop)
@@ -81,6 +84,7 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
     from training.engine.models import ensure_base
 
     torch.set_num_threads(threads)
+    here = join_processes()
     seed = int(order.get("seed") or 0)
     torch.manual_seed(seed)
     run = RunContext(
@@ -96,15 +100,37 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
         resume_from=[Path(folder) for folder in order.get("resume_from") or ()],
         checkpoint_seconds=float(order.get("checkpoint_seconds") or 60),
         checkpoint_steps=int(order.get("checkpoint_steps") or 0),
+        rank=here.rank,
+        world=here.world,
     )
-    run.log(f"{recipe.title} on {threads} thread{'s' if threads > 1 else ''}, seed {seed}.")
+    many = f", {here.world} processes" if here.world > 1 else ""
+    run.log(f"{recipe.title} on {threads} thread{'s' if threads > 1 else ''}{many}, seed {seed}.")
 
     def say(text: str) -> None:
         run.check_stop()
         run.log(text)
 
+    if here.rank:  # the first process unpacks what is packed, and the others find it
+        here.gather(None)
     run.base_model = Path(ensure_base(run.base_model, say=say))
+    if not here.rank:
+        here.gather(None)
     recipe.train(run, config)
+
+
+def join_processes() -> Processes:
+    """Become one of the processes that accelerate's launcher has started, on the device that is this one's. A process
+    alone on a CPU stays what it is, and is spared the import.
+    """
+    import torch
+
+    from training.engine import distributed
+
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1 or torch.cuda.is_available():
+        from accelerate import Accelerator
+
+        return distributed.join(Accelerator(cpu=not torch.cuda.is_available()))
+    return distributed.here()
 
 
 def explain(error: BaseException) -> dict[str, str]:

@@ -2,8 +2,8 @@
 NaN.
 
 `forward_backward` and `optim_step` are the only places of training that touch the device's gradients. Objectives
-return totals; gradients are summed over micro-batches and divided once, by the count of the whole step, so that what
-is learned does not depend on how the rows were split.
+return totals; gradients are summed over micro-batches and processes and divided once, by the count of the whole step,
+so that what is learned does not depend on how the rows were split.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 from torch import nn
 
+from training.engine import distributed
 from training.engine.objectives import Loss
-from training.engine.packs import Pack, Row
+from training.engine.packs import Pack
 
 Schedule = Literal["constant", "linear", "cosine"]
 Item = TypeVar("Item")
+TOTAL, COUNT = "=total", "=count"  # names that no metric has
 
 
 class NotFinite(ArithmeticError):
@@ -42,9 +44,12 @@ class Loop:
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         clip: float = 1.0,
+        accelerator: Any = None,
     ) -> None:
         groups: list[Any] = list(parameters)
-        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay)
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=_on_gpu(groups))
+        self.processes = distributed.Processes.of(accelerator) if accelerator is not None else distributed.here()
+        self.processes.start_alike(self.trained)
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._share = partial(rate_at, steps=steps, warmup=round(warmup * steps), schedule=schedule)
         self.clip = clip
@@ -54,6 +59,7 @@ class Loop:
         self._count = 0.0
         self._metrics: dict[str, float] = {}
         self._rows: list[str] = []
+        self.warnings: list[str] = []  # what people should hear of the steps so far; whoever says it clears it
 
     @property
     def trained(self) -> list[nn.Parameter]:
@@ -64,11 +70,15 @@ class Loop:
         """Add the gradients of `objective` over `packs` to the step's; may be called several times before
         `optim_step`.
         """
-        for pack in packs:
+        for pack, counts in self._equalised(packs):
             loss = objective(pack)
+            if not counts:
+                (loss.total * 0).backward()  # type: ignore[no-untyped-call]
+                continue
             total = float(loss.total.detach())
             if not math.isfinite(total):
-                raise NotFinite(f"The loss is {total} at step {self.step + 1} for {_names(pack.rows)}.")
+                names = _names([row.name for row in pack.rows])
+                raise NotFinite(f"The loss is {total} at step {self.step + 1} for {names}.")
             if loss.total.requires_grad:
                 loss.total.backward()  # type: ignore[no-untyped-call]
             self._total += total
@@ -77,36 +87,64 @@ class Loop:
             for name, value in loss.metrics.items():
                 self._metrics[name] = self._metrics.get(name, 0.0) + float(value)
 
+    def _equalised(self, packs: Iterable[Pack]) -> Iterator[tuple[Pack, bool]]:
+        """The packs, each with True; where layers are spread over processes, followed by as many with False as it takes
+        for all processes to have computed equally often.
+        """
+        if not self.processes.sharded:
+            yield from ((pack, True) for pack in packs)
+            return
+        own = list(packs)
+        numbers = self.processes.gather(len(own))
+        spare = own[:1]
+        if 0 in numbers:
+            spare = [pack for pack in self.processes.gather(own[0] if own else None) if pack is not None][:1]
+        yield from ((pack, True) for pack in own)
+        yield from ((pack, False) for pack in spare * (max(numbers) - len(own)))
+
     def optim_step(self) -> dict[str, float]:
         """Divide by the step's whole count, clip, step; return the step's figures. A step that counts nothing changes
-        nothing.
+        nothing, which is said in `warnings`.
         """
-        count, rows = self._count, self._rows
+        rows = self._rows
+        sums = self.processes.sums({**self._metrics, TOTAL: self._total, COUNT: self._count})
+        total, count = sums.pop(TOTAL), sums.pop(COUNT)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * self._share(self.step)
-        values = {"loss": self._total / count if count else 0.0, "lr": float(self.optimizer.param_groups[0]["lr"])}
-        values |= {name: total / count if count else 0.0 for name, total in self._metrics.items()}
+        values = {"loss": total / count if count else 0.0, "lr": float(self.optimizer.param_groups[0]["lr"])}
+        values |= {name: value / count if count else 0.0 for name, value in sums.items()}
         self._total, self._count, self._metrics, self._rows = 0.0, 0.0, {}, []
         if count:
-            for parameter in self.trained:
+            trained = self.trained
+            self.processes.sum_gradients(trained)
+            for parameter in trained:
                 if parameter.grad is not None:
                     parameter.grad.div_(count)
-            norm = float(nn.utils.clip_grad_norm_(self.trained, self.clip if self.clip > 0 else math.inf))
+            norm = distributed.clip(trained, self.clip if self.clip > 0 else math.inf)
             if not math.isfinite(norm):
-                raise NotFinite(f"The gradient's norm is {norm} at step {self.step + 1}, over {len(rows)} rows.")
+                raise NotFinite(f"The gradient's norm is {norm} at step {self.step + 1} for {_names(rows)}.")
             values["grad_norm"] = norm
             self.optimizer.step()
+        else:
+            self.warnings.append(
+                f"Step {self.step + 1} had nothing to learn from and changed nothing: {_names(rows) or 'no rows'}."
+            )
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimiser's moments and the place in the schedule. To be taken between two steps."""
-        return {"step": self.step, "optimizer": self.optimizer.state_dict()}
+        """The optimiser's moments and the place in the schedule. To be taken between two steps, by all processes."""
+        return {"step": self.step, "optimizer": distributed.whole(self.optimizer.state_dict())}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        optimizer = dict(state["optimizer"])
+        optimizer["state"] = {
+            number: {name: distributed.like(value, self.trained[number]) for name, value in moments.items()}
+            for number, moments in optimizer["state"].items()
+        }
+        self.optimizer.load_state_dict(optimizer)
         self.step = int(state["step"])
 
 
@@ -195,6 +233,11 @@ def steps_of(rows: int, *, size: int, epochs: int) -> int:
     return math.ceil(rows / size) * epochs
 
 
-def _names(rows: Sequence[Row]) -> str:
-    names = [row.name for row in rows]
+def _on_gpu(groups: list[Any]) -> bool | None:
+    """Whether one kernel can take the whole step; None leaves torch its own choice."""
+    parameters = [one for group in groups for one in (group["params"] if isinstance(group, dict) else [group])]
+    return True if parameters and all(one.is_cuda for one in parameters) else None
+
+
+def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

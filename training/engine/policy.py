@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from training.engine.adapters import PARENT, TRAINED, Lora, let_learn, names_of, parameters_of, put_on
+from training.engine.distributed import place
 from training.engine.logprobs import completion_logprobs
 from training.engine.models import Precision, load_base
 from training.engine.packs import Row, Unit, micro_batches
@@ -90,12 +91,12 @@ class Policy:
                     "Training all weights takes a whole model in fp32, and no adapters: export a parent's first."
                 )
             copied = _half(model) if reference == "half" else None
-            return cls(model, tokenizer, base=Path(base), full=True, reference=copied)
+            return cls(place(model), tokenizer, base=Path(base), full=True, reference=copied and place(copied))
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         others = dict(adapters) if isinstance(adapters, Mapping) else dict.fromkeys(adapters)
         wrapped = put_on(model, lora=lora or Lora(), parent=parent, others=others, seed=seed)
-        return cls(wrapped, tokenizer, base=Path(base), frozen=frozen)
+        return cls(place(wrapped), tokenizer, base=Path(base), frozen=frozen)
 
     @classmethod
     def open(

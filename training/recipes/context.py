@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from training.engine.checkpoints import Checkpoints
 
+FAR = 10_000_000  # between the numbers of two processes' events
 COUNTED = ("metrics", "sample", "response")
 SPLITS = ("train", "dev", "test")
 
@@ -38,16 +39,21 @@ class Cancelled(Exception):
 
 
 class Events:
-    """The child's way to speak: a JSON line at a time, flushed, numbered."""
+    """The child's way to speak: a JSON line at a time, flushed, numbered. Of several processes the first speaks for
+    all; another is heard only when it fails, with numbers far from the first one's.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, rank: int = 0) -> None:
         self._file = path.open("a", encoding="utf-8")
-        self._seq = 0
+        self._mute = rank > 0
+        self._seq = rank * FAR
         self._lock = threading.Lock()
         self.said: dict[str, int] = {}  # how many of each of COUNTED
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one event."""
+        if self._mute and kind != "error":
+            return
         with self._lock:
             event = {"type": kind, "seq": self._seq, "at": round(time.time(), 3), **fields}
             if kind in COUNTED:
@@ -84,6 +90,8 @@ class RunContext:
     checkpoint_seconds: float = 60.0  # between two checkpoints
     checkpoint_steps: int = 0  # a checkpoint every so many steps, whatever the time; 0: by time alone
     resumed: Resumed | None = None  # `steps` puts everything back to this
+    rank: int = 0  # which of several processes this is
+    world: int = 1  # how many processes train together
 
     def __post_init__(self) -> None:
         """Look for the newest whole checkpoint, and say first of all where this attempt goes on from."""
@@ -128,8 +136,8 @@ class RunContext:
         return self.stop.is_set()
 
     def check_stop(self) -> None:
-        """Raise Cancelled when the run is to end."""
-        if self.stop.is_set():
+        """Raise Cancelled when the run is to end. Several processes must agree on when: they end between two steps."""
+        if self.stop.is_set() and self.world == 1:
             raise Cancelled
 
     def heed(self, items: Iterable[Any]) -> Iterator[Any]:
@@ -202,7 +210,7 @@ class RunContext:
     @property
     def artifact_path(self) -> Path:
         """The folder of the one thing that the run makes."""
-        path = self.directory / "artifact"
+        path = self.directory / ("artifact" if self.rank == 0 else f"artifact-of-process-{self.rank}")
         path.mkdir(exist_ok=True)
         return path
 

@@ -36,7 +36,7 @@ class Part(Protocol):
 
 @dataclass
 class Step(Generic[Item]):
-    """One step: its batch, and the way to say how it went."""
+    """One step: its batch (of several processes: this one's share), and the way to say how it went."""
 
     number: int  # from 0
     total: int
@@ -68,23 +68,31 @@ def steps(
     total = len(batches)
     keeper = Keeper(run, loop, batches, parts, Best.parse(best, patience) if best and evaluate else None)
     keeper.restore()
+    here = engine.distributed.here()
     while not keeper.over and (batch := next(iter(batches), None)) is not None:
-        if run.stop_requested:
+        if here.any(run.stop_requested):
             batches.position -= 1
             keeper.save()
             raise Cancelled
-        step = Step(batches.position - 1, total, batch)
+        step = Step(batches.position - 1, total, here.share(batch))
         yield step
         done = batches.position
+        for warning in loop.warnings if loop is not None else ():
+            run.log(warning, level="warning")
+        if loop is not None:
+            loop.warnings.clear()
         if evaluate and ((every and done % every == 0) or done == total):
             step.report(**evaluate())
             keeper.measured(step.values)
         if step.values:
             run.metrics(done, total, **step.values)
         keeper.over = keeper.over or done == total
-        if keeper.due():
+        if here.any(keeper.due()):
             keeper.save()
     keeper.put_best_back()
+    if here.sharded:
+        for part in parts.values():
+            engine.distributed.put_together(getattr(part, "model", part))
 
 
 @dataclass
@@ -137,8 +145,7 @@ class Keeper:
         if self.run.resumed is None:
             return
         state = self.run.resumed.state
-        for name, part in self.parts.items():
-            part.load_state_dict(state["parts"][name])
+        self._put_back(state)
         if self.loop is not None:
             self.loop.load_state_dict(state["loop"])
         self.batches.load_state_dict(state["batches"])
@@ -146,7 +153,8 @@ class Keeper:
             self.best.value, self.best.step, self.best.since = state["best"]
         self.over = state["over"]
         self.run.load_state_dict(state)
-        engine.checkpoints.set_chance(state["chance"])
+        rank = engine.distributed.here().rank
+        engine.checkpoints.set_chance(state["chance"][rank if rank < len(state["chance"]) else 0])
 
     def measured(self, values: Mapping[str, float]) -> None:
         """Look at an evaluation: is it the best so far, and is it time to end?"""
@@ -180,18 +188,22 @@ class Keeper:
         )
 
     def save(self) -> None:
-        """Write a checkpoint. A disk that has no room for it does not end the training, which may need none."""
+        """Write a checkpoint, together with all processes. A disk that has no room for it does not end the training,
+        which may need none.
+        """
+        here = engine.distributed.here()
         state = {
             **self.run.state_dict(),
-            "parts": {name: dict(part.state_dict()) for name, part in self.parts.items()},
+            "parts": {name: engine.distributed.whole(part.state_dict()) for name, part in self.parts.items()},
             "loop": self.loop.state_dict() if self.loop is not None else None,
             "batches": self.batches.state_dict(),
             "best": [self.best.value, self.best.step, self.best.since] if self.best is not None else None,
             "over": self.over,
-            "chance": engine.checkpoints.chance(),
+            "chance": here.gather(engine.checkpoints.chance()),
         }
         try:
-            self.checkpoints.save(self.batches.position, state, best=self.best.step if self.best else None)
+            if here.rank == 0:
+                self.checkpoints.save(self.batches.position, state, best=self.best.step if self.best else None)
         except OSError as error:
             self.run.log(
                 f"The checkpoint of step {self.batches.position} could not be written: {error}", level="warning"
@@ -207,6 +219,13 @@ class Keeper:
         except engine.checkpoints.Damaged as error:
             self.run.log(f"The best weights cannot be put back: {error} The last ones stay.", level="warning")
             return
-        for name, part in self.parts.items():
-            part.load_state_dict(state["parts"][name])
+        self._put_back(state)
         self.run.log(f"The weights of step {self.best.step} are put back: {self.best.name} {self.best.value:.4g}.")
+
+    def _put_back(self, state: Mapping[str, Any]) -> None:
+        """Give the parts the weights of a checkpoint."""
+        for name, part in self.parts.items():
+            known = part.state_dict()
+            part.load_state_dict(
+                {key: engine.distributed.like(value, known.get(key)) for key, value in state["parts"][name].items()}
+            )
