@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from training.engine.policy import Policy
 from training.engine.rollouts import own, plain
+from training.engine.rollouts.conversations import Environment, Episode, Reply, episodes
 from training.engine.rollouts.sampling import (
     Ask,
     Draft,
@@ -25,10 +26,14 @@ from training.engine.rollouts.stops import Stops
 __all__ = [
     "Ask",
     "Draft",
+    "Environment",
+    "Episode",
     "NoLogprobs",
+    "Reply",
     "Sample",
     "Sampling",
     "TruncatedSampling",
+    "episodes",
     "sample",
     "seed_of",
 ]

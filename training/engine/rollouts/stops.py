@@ -19,7 +19,8 @@ class Stops:
 
     def __init__(self, tokenizer: Any, sampling: Sampling) -> None:
         self.tokenizer = tokenizer
-        self.tokens = stop_ids(tokenizer) | set(tokenizer.all_special_ids) | set(sampling.stop_tokens)
+        self.closing = stop_ids(tokenizer) | set(tokenizer.all_special_ids)  # these close an answer by themselves
+        self.tokens = self.closing | set(sampling.stop_tokens)
         self.strings = tuple(sampling.stop)
         # a token writes at least one byte, so this many at the end hold a string that the last one completes
         self.window = max((len(one.encode()) for one in self.strings), default=0) + SLACK
