@@ -74,9 +74,7 @@ def make_policy(family, tokenizer, *, lora=True, **options):
 def some_prompts(tokenizer, lengths, *, seed=0):
     """Random ids without special tokens."""
     generator = torch.Generator().manual_seed(seed)
-    return [
-        torch.randint(10, len(tokenizer), (length,), generator=generator).tolist() for length in lengths
-    ]
+    return [torch.randint(10, len(tokenizer), (length,), generator=generator).tolist() for length in lengths]
 
 
 @torch.no_grad()

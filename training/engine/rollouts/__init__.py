@@ -2,7 +2,8 @@
 
 Every answer has a seed of its own: the numbers that it is drawn with do not depend on who else is in the batch, so
 that any answer can be made again (`own` says how exactly). The log-probabilities are those of the distribution that
-was really sampled from.
+was really sampled from. Back ends are in `backends`, `vllm` and `endpoint`, conversations of several turns in
+`conversations`.
 """
 
 from __future__ import annotations
@@ -10,31 +11,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from training.engine.policy import Policy
-from training.engine.rollouts import own, plain
+from training.engine.rollouts.backends import Backend, Own, Prompt, Transformers, require_logprobs, sample_with
 from training.engine.rollouts.conversations import Environment, Episode, Reply, episodes
-from training.engine.rollouts.sampling import (
-    Ask,
-    Draft,
-    NoLogprobs,
-    Sample,
-    Sampling,
-    TruncatedSampling,
-    seed_of,
-)
-from training.engine.rollouts.stops import Stops
+from training.engine.rollouts.sampling import NoLogprobs, Sample, Sampling, TruncatedSampling, seed_of
 
 __all__ = [
-    "Ask",
-    "Draft",
+    "Backend",
     "Environment",
     "Episode",
     "NoLogprobs",
+    "Own",
+    "Prompt",
     "Reply",
     "Sample",
     "Sampling",
+    "Transformers",
     "TruncatedSampling",
     "episodes",
+    "require_logprobs",
     "sample",
+    "sample_with",
     "seed_of",
 ]
 
@@ -53,14 +49,5 @@ def sample(
     `rows` bounds how many answers are written together. Sample k of prompt p is drawn with seed `seed_of(seed, p, k)`.
     Raises ValueError for a prompt without tokens.
     """
-    sampling = sampling or Sampling()
-    empty = next((place for place, ids in enumerate(prompts) if not len(ids)), None)
-    if empty is not None:
-        raise ValueError(f"Prompt {empty} has no tokens, so there is nothing to answer.")
-    drafts = [[Draft(place, seed_of(seed, place, k), sampling) for k in range(n)] for place in range(len(prompts))]
-    asks = [Ask(ids, list(group)) for ids, group in zip(prompts, drafts, strict=True)]
-    if n and asks:
-        write = own.write if own.can_write(policy.model) else plain.write
-        write(policy, asks, sampling=sampling, rows=rows)
-    stops = Stops(policy.tokenizer, sampling)
-    return [stops.sample(draft) for group in drafts for draft in group]
+    asked = [Prompt(ids) for ids in prompts]
+    return sample_with(Own(policy, rows=rows), asked, n, sampling=sampling, seed=seed)

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from training.engine.chats import Message, TemplateRefused, encode, render_chat, stop_ids
 from training.engine.packs import Row
 from training.engine.policy import Policy
-from training.engine.rollouts import own, plain
+from training.engine.rollouts import own
+from training.engine.rollouts.backends import writer_of
 from training.engine.rollouts.sampling import Ask, Draft, Sample, Sampling, seed_of
 from training.engine.rollouts.stops import Stops
 
@@ -132,8 +133,7 @@ def episodes(
     for episode in found:
         asks.setdefault(tuple(episode.ids), Ask(list(episode.ids), [])).drafts.append(draft_of(episode))
     if asks and turns > 0:
-        write = own.write if own.can_write(policy.model) else plain.write
-        write(policy, asks.values(), sampling=sampling, rows=rows, ended=ended)
+        writer_of(policy)(policy, asks.values(), sampling=sampling, rows=rows, ended=ended)
     return found
 
 

@@ -77,7 +77,7 @@ def _draw_truncated(likely: Tensor, numbers: Tensor, sampling: Sampling) -> Draw
 
 
 def _invert(masses: Tensor, share: Tensor) -> Tensor:
-    """The place in [R, W] where the sum of `masses` (float64) passes `share` [R, 1] of the whole; never one of mass 0."""
+    """Where the sum of `masses` (float64 [R, W]) passes `share` [R, 1] of the whole; never a place of mass 0."""
     running = masses.cumsum(-1)
     target = share.clamp(0, 1) * running[:, -1:] * BELOW
     return torch.searchsorted(running, target, right=True)[:, 0].clamp_max(masses.shape[1] - 1)

@@ -138,9 +138,7 @@ class Stream:
         self.pieces = pieces
         self.groups = groups
 
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float, window: int | None) -> Tensor:
         """query [H, T, d], key and value [K, T, d] -> [T, H, d]."""
         kv = torch.stack((key, value))
         if self.groups:

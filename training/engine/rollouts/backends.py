@@ -1,0 +1,112 @@
+"""Who writes the answers: one small interface, and the back ends that need nothing but what is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from training.engine.chats import Message
+from training.engine.rollouts import own, plain
+from training.engine.rollouts.sampling import Ask, Draft, NoLogprobs, Sample, Sampling, seed_of
+from training.engine.rollouts.stops import Stops
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is to be answered: as ids, generation prompt included, for what knows our tokenizer, or as messages."""
+
+    ids: Sequence[int] = ()
+    messages: Sequence[Message] = ()
+
+
+class Backend(Protocol):
+    """Something that answers prompts."""
+
+    name: str
+    logprobs: bool  # whether its samples carry tokens and log-probabilities, so that a policy can learn from them
+
+    def sample(self, prompts: Sequence[Prompt], n: int, *, sampling: Sampling, seed: int) -> list[Sample]:
+        """`n` answers to each prompt, in the order of the prompts; sample k of prompt p has seed `seed_of(seed, p, k)`.
+
+        Raises ValueError for a prompt without what this back end reads (ids or messages).
+        """
+
+
+def sample_with(
+    backend: Backend,
+    prompts: Sequence[Prompt],
+    n: int,
+    *,
+    sampling: Sampling | None = None,
+    seed: int = 0,
+    for_training: bool = False,
+) -> list[Sample]:
+    """As `sample`, by any back end. `for_training` raises NoLogprobs, before anything is asked, for one without
+    log-probabilities.
+    """
+    if for_training:
+        require_logprobs(backend)
+    return backend.sample(prompts, n, sampling=sampling or Sampling(), seed=seed) if prompts and n else []
+
+
+def require_logprobs(backend: Backend) -> None:
+    """Raise NoLogprobs unless a policy can be trained on what this back end writes."""
+    if not backend.logprobs:
+        raise NoLogprobs(
+            f"The back end {backend.name} gives text without tokens and log-probabilities, so it can make data to rate "
+            "or compare, but no policy can be trained on its answers as its own. Sample with the own back end or vLLM."
+        )
+
+
+class Own:
+    """The sampler of this package; where a model does not fit it, transformers' cache."""
+
+    name = "own"
+    logprobs = True
+
+    def __init__(self, policy: Any, *, rows: int = 64) -> None:
+        self.policy, self.rows = policy, rows
+
+    def sample(self, prompts: Sequence[Prompt], n: int, *, sampling: Sampling, seed: int) -> list[Sample]:
+        """Of `rows` answers written together at most."""
+        return _write(writer_of(self.policy), self.policy, prompts, n, sampling, seed, self.rows)
+
+
+class Transformers(Own):
+    """transformers' own cache and attention in any case: slower, and the oracle of the other."""
+
+    name = "transformers"
+
+    def sample(self, prompts: Sequence[Prompt], n: int, *, sampling: Sampling, seed: int) -> list[Sample]:
+        """Of `rows` answers written together at most; the batch waits for its longest."""
+        return _write(plain.write, self.policy, prompts, n, sampling, seed, self.rows)
+
+
+def writer_of(policy: Any) -> Callable[..., None]:
+    """The faster of the two writers that this policy's model takes."""
+    return own.write if own.can_write(policy.model) else plain.write
+
+
+def drafts_of(prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int) -> list[list[Draft]]:
+    """The answers to be written to each prompt; raises ValueError for one without ids."""
+    for place, prompt in enumerate(prompts):
+        if not len(prompt.ids):
+            raise ValueError(f"Prompt {place} has no tokens, so there is nothing to answer.")
+    return [[Draft(place, seed_of(seed, place, k), sampling) for k in range(n)] for place in range(len(prompts))]
+
+
+def _write(
+    write: Callable[..., None],
+    policy: Any,
+    prompts: Sequence[Prompt],
+    n: int,
+    sampling: Sampling,
+    seed: int,
+    rows: int,
+) -> list[Sample]:
+    drafts = drafts_of(prompts, n, sampling, seed)
+    asks = [Ask(prompt.ids, list(group)) for prompt, group in zip(prompts, drafts, strict=True)]
+    write(policy, asks, sampling=sampling, rows=rows)
+    stops = Stops(policy.tokenizer, sampling)
+    return [stops.sample(draft) for group in drafts for draft in group]
