@@ -1,7 +1,10 @@
 """What all tests share: Postgres and Redis of their own for the session, in a temporary data folder."""
 
+import os
 import shutil
 from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read once, when transformers is first imported
 
 import pytest
 from django.conf import settings
