@@ -54,7 +54,8 @@ def settings(config: type, folder: Path, **options: Any) -> Any:
         "max_grad_norm": 0.0,
         "max_steps": 1,
     }
-    return config(**(plain | options))
+    with _quiet():
+        return config(**(plain | options))
 
 
 def make_trainer(trainer: type, start: Start, args: Any, rows: Sequence[dict[str, Any]], **options: Any) -> Any:
