@@ -22,7 +22,18 @@ from training.queries.snapshots import SPLITS, preview
 from training.recipes.base import Recipe, kinds_of
 from training.runs.child import count_gpus
 
-KINDS = {"response": "reviewed answers", "preference": "compared pairs", "prompt": "prompts"}
+KINDS = {
+    "response": "reviewed answers",
+    "preference": "compared pairs",
+    "prompt": "prompts",
+    "ranking": "rankings",
+    "choice": "choices out of several",
+    "rating": "ratings",
+    "verdict": "verdicts on whole answers",
+    "reaction": "users' reactions",
+    "rewrite": "rewrites",
+    "demonstration": "answers written by people",
+}
 
 
 @require_safe
@@ -88,8 +99,9 @@ def table(project: Project, recipe: Recipe, *, origins: tuple[str, ...] = ()) ->
         "rows": rows,
         "labels": counts["labels"],
         "empty": all(row["splits"][0] == 0 for row in rows),
-        "marks": "response" in counts["rows"],
-        "comparisons": "preference" in counts["rows"],
+        "marks": next(iter(counts["rows"])) == "response",
+        "comparisons": next(iter(counts["rows"])) == "preference",
+        "feedback": set(counts["rows"]) != {"prompt"},
     }
 
 

@@ -27,7 +27,18 @@ from training.recipes.base import in_words as need_in_words
 from training.snapshots.query import RowKind, SnapshotQuery
 
 # the kinds of records that recipes name, as rows of a snapshot
-ROWS_OF: dict[str, RowKind] = {"SpanCritique": "response", "Preference": "preference", "Prompt": "prompt"}
+ROWS_OF: dict[str, RowKind] = {
+    "SpanCritique": "response",
+    "Preference": "preference",
+    "Prompt": "prompt",
+    "Ranking": "ranking",
+    "Choice": "choice",
+    "Rating": "rating",
+    "Critique": "verdict",
+    "Reaction": "reaction",
+    "Rewrite": "rewrite",
+    "Response": "demonstration",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,30 +187,37 @@ def check_inputs(project: Project, recipe: Recipe, launch: Launch, wrong: Any) -
 
 
 def check_rows(project: Project, query: SnapshotQuery, wrong: Any) -> None:
-    """There must be something in the train split to learn from."""
+    """There must be something in the train split to learn from: of one kind at least, where a recipe reads several."""
     counts = preview(project, query)
-    what = {
-        "response": "answers that somebody marked or reviewed",
-        "preference": "compared pairs of answers",
-        "prompt": "prompts",
-    }
-    for kind in query.kinds:
-        splits = counts["rows"][kind]
-        if splits["train"] == 0:
-            rest = sum(splits.values())
-            held = f" ({rest} are held out for measuring)" if rest else ""
-            wrong("/data", "data.empty", f"There are no {what[kind]} in the train split{held}. {NEXT[kind]}")
-        elif kind == "response" and not any(label["sentiment"] for label in counts["labels"]):
-            message = (
-                f"None of the {sum(splits.values())} reviewed answers has a good or bad phrase marked. {NEXT[kind]}"
-            )
-            wrong("/data", "data.no_marks", message)
+    if not any(counts["rows"][kind]["train"] for kind in query.kinds):
+        rest = sum(sum(counts["rows"][kind].values()) for kind in query.kinds)
+        held = f" ({rest} are held out for measuring)" if rest else ""
+        what = " or ".join(WHAT[kind] for kind in query.kinds)
+        first = NEXT[query.kinds[0]]
+        wrong("/data", "data.empty", f"There are no {what} in the train split{held}. {first}")
+    elif query.kinds == ("response",) and not any(label["sentiment"] for label in counts["labels"]):
+        reviewed = sum(counts["rows"]["response"].values())
+        message = f"None of the {reviewed} reviewed answers has a good or bad phrase marked. {NEXT['response']}"
+        wrong("/data", "data.no_marks", message)
 
 
-NEXT = {
+WHAT: dict[RowKind, str] = {
+    "response": "answers that somebody marked or reviewed",
+    "preference": "compared pairs of answers",
+    "prompt": "prompts",
+    "ranking": "rankings",
+    "choice": "choices",
+    "rating": "ratings",
+    "verdict": "verdicts on answers",
+    "reaction": "reactions",
+    "rewrite": "rewrites",
+    "demonstration": "answers written by people",
+}
+NEXT: dict[RowKind, str] = {
     "response": "Mark some answers and submit them, or import marks.",
     "preference": "Compare some pairs, or import comparisons.",
     "prompt": "Import prompts first.",
+    "rewrite": "Write some answers as they should have read, or import rewrites.",
 }
 
 
