@@ -123,8 +123,12 @@ def place(model: Any) -> Any:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
+        from training.engine.attention import takes_forests
+
+        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+        takes_forests(causal, _here.device)  # asked while this process still has the whole model
         mesh = init_device_mesh(_here.device.type, (_here.world,))
-        backbone = (model.get_base_model() if hasattr(model, "get_base_model") else model).get_decoder()
+        backbone = causal.get_decoder()
         # the embedding may be the head as well, which is called from outside: it stays whole in every process
         embedding = set(backbone.get_input_embeddings().parameters())
         for layer in backbone.layers:
