@@ -1,3 +1,18 @@
+"""The oracle: TRL 1.16's trainers and our engine, on the same weights, the same adapter and the same batch.
+
+Equal to 1e-4 in float32, loss and every gradient (`ours.assert_same`): SFT, reward model, DPO and its kin, KTO, ORPO,
+SimPO, GRPO and its variants, RLOO; and over eight steps (`test_steps`). Where the two differ, a test shows both:
+
+- ORPO: TRL's likelihood covers the prompt, and is a mean over each micro-batch's tokens. Ours takes it as an option.
+- CPO adds a likelihood to SimPO unless cpo_alpha is 0. An answer cut down to nothing makes CPO and ORPO NaN.
+- KTO: TRL has a zero point for each micro-batch, ours one for the step. BNPO is a mean of micro-batches' means.
+- GRPO, Dr. GRPO and RLOO with truncated answers masked: TRL still divides by them; RLOO's loss (not its gradient) keeps
+  them too.
+- Reward model: without a padding token of its own a base is read before its stop token (transformers).
+- Texts: TRL trains what a template writes after the stop token; a pair is parted where the earlier of its two answers
+  begins.
+"""
+
 import pytest
 from transformers import AutoTokenizer
 

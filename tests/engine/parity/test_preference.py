@@ -120,6 +120,40 @@ def test_an_answer_of_no_token_at_all(plain, policy, tokenizer, loss_type):
     ours.assert_same(mine, peer.train_step(plain, rows=4))
 
 
+def drawn(seed):
+    """Pairs of chance: prompts and answers of all lengths from 1, that often begin alike."""
+    made = torch.Generator().manual_seed(seed)
+
+    def some(most, words=300):
+        length = int(torch.randint(1, most, (1,), generator=made))
+        return torch.randint(5, words, (length,), generator=made).tolist()
+
+    return [{"prompt_ids": some(20), "chosen_ids": some(25, 8), "rejected_ids": some(25, 8)} for _ in range(6)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("loss_type", FAMILY)
+def test_the_family_of_dpo_on_pairs_of_chance(plain, policy, loss_type, seed):
+    name, plain.label_smoothing, options = FAMILY[loss_type]
+    plain.loss_types = [loss_type]
+    records = drawn(seed)
+    plain.train_dataset = datasets.Dataset.from_list(records)
+    units = [
+        [
+            Row(
+                f"{number} {side}",
+                record["prompt_ids"] + record[side],
+                [False] * len(record["prompt_ids"]) + [True] * len(record[side]),
+            )
+            for side in ("chosen_ids", "rejected_ids")
+        ]
+        for number, record in enumerate(records)
+    ]
+    mine = ours.step(policy, units, pairwise(policy, name, **options), tokens=60 + 10 * seed)
+    ours.assert_same(mine, peer.train_step(plain, rows=6))
+
+
 def test_a_run_that_goes_on_from_another_has_that_one_as_its_reference(
     start, follower, policy, tokenizer, tmp_path_factory
 ):
