@@ -99,15 +99,15 @@ def candidates(cell: Cell) -> list[dict[str, Any]]:
         return [{"batch": 8}, {"batch": 8, "continuous_batching": True}]
     sizes = [size for size in (1, 2, 4, 8) if size <= cell.examples]
     if cell.task == "grpo_update":
-        sizes = [2, 4, 8, 16, 32]
+        sizes = [1, 4, 8, 32]
     found: list[dict[str, Any]] = [{"batch": size} for size in sizes]
     if cell.shape == "adverse":
         return found
     found.append({"batch": 4, "gradient_checkpointing": True})
     if cell.task == "dpo":
-        found += [{"batch": size, "precompute": True} for size in sizes[1:]]
+        found += [{"batch": size, "precompute": True} for size in (1, 4)]
     if cell.task == "sft":
-        found += [{"batch": size, "padding_free": True} for size in sizes[1:]]
+        found += [{"batch": size, "padding_free": True} for size in (4, 8)]
     return found
 
 

@@ -38,10 +38,8 @@ def run(job: Job, made: Start, steps: Sequence[Sequence[Pair]], meter: Meter) ->
     config_class = getattr(trl, f"{names.get(cell.task, 'GRPO')}Config")  # imported before memory is counted
 
     tokenizer = AutoTokenizer.from_pretrained(made.base)
-    if (
-        tokenizer.pad_token == tokenizer.eos_token
-    ):  # else a reward is read before the stop token, which looks like padding
-        tokenizer.pad_token = "<|endoftext|>"
+    if tokenizer.pad_token == tokenizer.eos_token:
+        tokenizer.pad_token = "<|endoftext|>"  # else TRL reads a reward before the stop token, taking it for padding
     reward = cell.task == "reward_model"
     kind = AutoModelForSequenceClassification if reward else AutoModelForCausalLM
     model = kind.from_pretrained(
@@ -55,7 +53,6 @@ def run(job: Job, made: Start, steps: Sequence[Sequence[Pair]], meter: Meter) ->
 
     rows = [row for step in steps for row in dataset_rows(cell, step)]
     with tempfile.TemporaryDirectory() as folder:
-        started = time.process_time()
         trainer = _metered(trainer_class, meter)(
             model=model,
             args=config_class(output_dir=folder, **arguments(job, len(steps))),
@@ -64,8 +61,6 @@ def run(job: Job, made: Start, steps: Sequence[Sequence[Pair]], meter: Meter) ->
             peft_config=_lora(made, reward),
             **_grpo_extras(job, steps, meter),
         )
-        if job.setting.get("precompute"):
-            meter.found.once = time.process_time() - started
         _same_start(trainer.model, weights, made, reward)
         for ids, trained in what_it_reads(trainer, cell):
             meter.reads(ids, trained)
@@ -175,6 +170,12 @@ def _metered(trainer_class: type, meter: Meter) -> Any:
             loss = super().training_step(*args, **kwargs)
             self.step_loss += float(loss)
             return loss
+
+        def _precompute_ref_logps(self, *args: Any, **kwargs: Any) -> Any:
+            started = time.process_time()
+            found = super()._precompute_ref_logps(*args, **kwargs)
+            meter.found.once += time.process_time() - started
+            return found
 
         def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
             started = time.process_time()
