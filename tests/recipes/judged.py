@@ -92,3 +92,45 @@ def with_rows(folder, rows):
     (folder / "rows.jsonl").write_text(text, encoding="utf-8")
     (folder / "manifest.json").write_text('{"labels": []}')
     return folder
+
+
+def write_own_answers(folder, world, base, count, *, seed=1, samples=4):
+    """Rankings of answers that the base itself wrote, with the tokens it sampled: what a team's first round makes."""
+    from training.engine.policy import Policy
+    from training.engine.rollouts import Sampling, sample
+    from training.engine.scoring import prompt_ids
+
+    chance = random.Random(seed)
+    people = cast(world)
+    policy = Policy.open(base, None)
+    prompts = world.prompts(count, seed=seed)
+    ids = [prompt_ids(policy.tokenizer, one.messages, [], passage_tokens=0) for one in prompts]
+    drawn = sample(policy, ids, samples, sampling=Sampling(max_tokens=120, temperature=0.9), seed=seed)
+    rows = []
+    for number, prompt in enumerate(prompts):
+        own = [one for one in drawn if one.prompt == number and one.text.strip()]
+        person = people[chance.choice(["Ines", "Bao", "Olu"])]
+        felt = [round(5 * person.verdict(prompt, one.text, chance)[0]) for one in own]
+        steps = sorted(set(felt), reverse=True)
+        answers = [
+            {
+                "response_id": f"{prompt.id}:{one.seed}",
+                "text": one.text,
+                "token_ids": list(one.ids),
+                "place": 1 + steps.index(feeling),
+            }
+            for one, feeling in zip(own, felt, strict=True)
+        ]
+        rows.append(
+            {
+                "split": prompt.split,
+                "kind": "ranking",
+                "prompt_id": prompt.id,
+                "messages": list(prompt.messages),
+                "context": list(prompt.context),
+                "answers": sorted(answers, key=lambda one: one["place"]),
+                "dimension": "",
+                "records": [f"ranking of {prompt.id}"],
+            }
+        )
+    return with_rows(folder, rows)

@@ -3,9 +3,10 @@
 import pytest
 from django.db import connection
 
+from annotation.models import Rewrite
 from redpen.accounts.errors import Conflict, Invalid
 from redpen.accounts.models import AuditEvent
-from tests.training.factories import make_base, make_model, make_prompt, make_response, mark
+from tests.training.factories import make_base, make_model, make_prompt, make_response, mark, prefer
 from training.actions.runs import Launch, LaunchRefused, cancel_run, launch_run, try_again
 from training.models import Run, Snapshot
 from training.recipes import registry
@@ -80,6 +81,26 @@ def test_reviewed_answers_without_a_good_or_bad_phrase_teach_nothing(cast):
     make_base()
     mark(make_response(make_prompt(cast.project), "one"), "one", sentiment=0)
     assert refused(cast, SPANS)["/data"]["code"] == "data.no_marks"
+
+
+def test_of_a_recipe_that_reads_several_kinds_one_is_enough(cast):
+    make_base()
+    words = refused(cast, Launch(recipe="dpo", base_model="tiny"))["/data"]["message"]
+    assert "compared pairs of answers or rankings or" in words
+    assert "Compare some pairs" in words
+    prompt = make_prompt(cast.project, split="test")
+    prefer(make_response(prompt), make_response(prompt))
+    assert "(1 are held out" in refused(cast, Launch(recipe="dpo", base_model="tiny"))["/data"]["message"]
+    prompt = make_prompt(cast.project)
+    Rewrite.objects.create(
+        project=cast.project,
+        response=make_response(prompt),
+        better=make_response(prompt),
+        agent="sim:ines",
+        origin="program",
+    )
+    run, _ = launch_run(project=cast.project, author=cast.ada, launch=Launch(recipe="dpo", base_model="tiny"))
+    assert {"preference", "rewrite", "reaction"} <= set(run.snapshot.query["kinds"])
 
 
 def test_a_model_of_another_kind_or_project_is_no_input(marked):

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from django.utils.html import escape
 
 from annotation.models import Response
@@ -50,6 +51,18 @@ def test_the_form_is_made_of_the_options_with_both_presets(marked):
     other = page(marked, "train/span_reward_model/?preset=paper")
     assert 'value="0.00001"' in other
     assert f'laptop: <span class="number">{laptop}</span>' in other
+
+
+@pytest.mark.parametrize("name", registry.RECIPES)
+def test_every_recipe_has_a_form_with_its_data_and_its_options(marked, name):
+    recipe = registry.get(name)
+    html = page(marked, f"train/{name}/")
+    assert recipe.title in html
+    for option in recipe.Config.model_fields:
+        assert f'name="option-{option}"' in html
+    for kind in recipe.inputs:
+        assert f"input-{kind}" in html or "Train one first" in html
+    assert page(marked, f"train/{name}/data/").count("<tr>") > len(recipe.consumes)  # a row for each, and the head
 
 
 def test_an_empty_project_says_what_to_do_first(cast):
