@@ -65,12 +65,13 @@ class Own:
     name = "own"
     logprobs = True
 
-    def __init__(self, policy: Any, *, rows: int = 64) -> None:
-        self.policy, self.rows = policy, rows
+    def __init__(self, policy: Any, *, rows: int = 64, heed: Callable[[], None] = lambda: None) -> None:
+        """`heed` is called whenever an answer has ended; what it raises ends the sampling."""
+        self.policy, self.rows, self.heed = policy, rows, heed
 
     def sample(self, prompts: Sequence[Prompt], n: int, *, sampling: Sampling, seed: int) -> list[Sample]:
         """Of `rows` answers written together at most."""
-        return _write(writer_of(self.policy), self.policy, prompts, n, sampling, seed, self.rows)
+        return _write(writer_of(self.policy), self.policy, prompts, n, sampling, seed, self.rows, self.heed)
 
 
 class Transformers(Own):
@@ -80,7 +81,7 @@ class Transformers(Own):
 
     def sample(self, prompts: Sequence[Prompt], n: int, *, sampling: Sampling, seed: int) -> list[Sample]:
         """Of `rows` answers written together at most; the batch waits for its longest."""
-        return _write(plain.write, self.policy, prompts, n, sampling, seed, self.rows)
+        return _write(plain.write, self.policy, prompts, n, sampling, seed, self.rows, self.heed)
 
 
 def writer_of(policy: Any) -> Callable[..., None]:
@@ -104,9 +105,10 @@ def _write(
     sampling: Sampling,
     seed: int,
     rows: int,
+    heed: Callable[[], None],
 ) -> list[Sample]:
     drafts = drafts_of(prompts, n, sampling, seed)
     asks = [Ask(prompt.ids, list(group)) for prompt, group in zip(prompts, drafts, strict=True)]
-    write(policy, asks, sampling=sampling, rows=rows)
+    write(policy, asks, sampling=sampling, rows=rows, ended=lambda draft: heed())
     stops = Stops(policy.tokenizer, sampling)
     return [stops.sample(draft) for group in drafts for draft in group]
