@@ -211,7 +211,7 @@ def test_true_quality_rises(tmp_path, base, snapshot, span_reward_model, world, 
         "critic": "head",
         "critic_lr": 1e-2,
         "value_clip": None,
-        "lr": 1e-3,
+        "lr": 2e-3,
         "held_out": 0,
     }
     models = {"span_reward_model": span_reward_model.artifact}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from training.engine.rollouts import Sample, Sampling
     from training.engine.scoring import Item
 
+TOGETHER = 512  # answers whose seeds and texts are held at one time
 NAMED = 20  # records that a line of the log names, at most
 
 
@@ -64,16 +65,19 @@ def asks_to_learn_from(run: RunContext, tokenizer: Any, *, passage_tokens: int, 
 def draw(
     run: RunContext, policy: Policy, chosen: Sequence[Ask], n: int, *, sampling: Sampling, seed: int, rows: int
 ) -> list[list[Sample]]:
-    """`n` answers to each prompt, in the prompts' order; the run may be stopped between two batches of them."""
+    """`n` answers to each prompt, in the prompts' order, written `rows` at a time, which does not change them; the run
+    may be stopped whenever one has ended.
+    """
+    backend = engine.rollouts.Own(policy, rows=rows, heed=run.check_stop)
     groups: list[list[Sample]] = []
-    together = max(1, rows // n)
+    together = max(1, TOGETHER // n)
     for start in range(0, len(chosen), together):
         run.check_stop()
-        part = chosen[start : start + together]
-        drawn = engine.rollouts.sample(
-            policy, [ask.ids for ask in part], n, sampling=sampling, seed=seed + 7919 * start, rows=rows
+        part = [engine.rollouts.Prompt(ask.ids) for ask in chosen[start : start + together]]
+        drawn = engine.rollouts.sample_with(
+            backend, part, n, sampling=sampling, seed=seed + 7919 * start, for_training=True
         )
-        groups += [[one for one in drawn if one.prompt == place] for place in range(len(part))]
+        groups += [drawn[place * n : (place + 1) * n] for place in range(len(part))]
     return groups
 
 

@@ -75,7 +75,7 @@ class Practice(RecipeConfig):
     micro_batch_tokens: int = option(
         4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
     )
-    decode_rows: int = option(64, "answers written at one time; changes memory", ge=1, le=4096)
+    decode_rows: int = option(64, "answers written at one time; changes memory, not what is written", ge=1, le=4096)
 
     @field_validator("weights")
     @classmethod
