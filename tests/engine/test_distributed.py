@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.engine import distributed_child
 from tests.running import free_port
 from tests.tiny_base import REPOSITORY
-from training.engine.checkpoints import checkpoints_in
 from training.engine.distributed import Processes
 
 COPIES = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
@@ -55,7 +55,9 @@ class Learned:
 
 @pytest.fixture(scope="module")
 def alone(base, tmp_path_factory):
-    learned = train(base, tmp_path_factory.mktemp("alone") / "now")
+    out = tmp_path_factory.mktemp("alone") / "now"
+    distributed_child.main(base, out)
+    learned = Learned(out)
     assert (learned.world, learned.sharded) == (1, False)
     return learned
 
@@ -71,31 +73,28 @@ def same_training(one, other):
     for name, value in one.weights.items():
         assert torch.allclose(value, other.weights[name], rtol=1e-3, atol=2e-4), name
     assert set(one.adapter) == set(other.adapter)
+    assert all(torch.allclose(value, other.adapter[name], rtol=1e-3, atol=2e-4) for name, value in one.adapter.items())
 
 
-def test_copies_learn_what_one_process_learns_and_go_on_after_a_stop(base, alone, tmp_path):
-    copies = train(base, tmp_path / "before", COPIES)
+def test_two_copies_learn_what_one_process_learns(base, alone, tmp_path):
+    copies = train(base, tmp_path / "now", COPIES)
     assert (copies.world, copies.sharded) == (2, False)
     same_training(copies, alone)
     assert [event["seq"] for event in copies.events] == list(range(len(copies.events)))  # the first speaks alone
-    for checkpoint in list(checkpoints_in(tmp_path / "before" / "checkpoints")):
-        if checkpoint.step == 6:
-            shutil.rmtree(checkpoint.folder)  # as if it had been killed in the last step
-    again = train(base, tmp_path / "after", COPIES)
-    assert again.events[0]["step"] == 5
-    assert again.figures == copies.figures[-1:]
-    assert all(torch.equal(value, copies.weights[name]) for name, value in again.weights.items())
 
 
-def test_shards_learn_what_one_process_learns_and_go_on_after_a_stop(base, alone, tmp_path):
-    shards = train(base, tmp_path / "before", SHARDS)
-    assert (shards.world, shards.sharded) == (2, True)
-    same_training(shards, alone)
-    shutil.rmtree(tmp_path / "before" / "checkpoints" / "step-00000006")
-    again = train(base, tmp_path / "after", SHARDS)
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(("launcher", "sharded"), [(COPIES, False), (SHARDS, True)], ids=["copies", "shards"])
+def test_two_processes_learn_what_one_learns_and_go_on_after_a_stop(base, alone, tmp_path, launcher, sharded):
+    both = train(base, tmp_path / "before", launcher)
+    assert (both.world, both.sharded) == (2, sharded)
+    same_training(both, alone)
+    shutil.rmtree(tmp_path / "before" / "checkpoints" / "step-00000006")  # as if it had ended in the last step
+    again = train(base, tmp_path / "after", launcher)
     assert again.events[0]["step"] == 5
-    assert again.figures == shards.figures[-1:]
-    assert all(torch.equal(value, shards.weights[name]) for name, value in again.weights.items())
+    assert again.figures == both.figures[-1:]
+    assert all(torch.equal(value, both.weights[name]) for name, value in again.weights.items())
 
 
 def test_the_shares_of_all_processes_are_everything_once():

@@ -138,13 +138,31 @@ def place(model: Any) -> Any:
 
 
 def put_together(model: Any) -> None:
-    """End the spreading: every process has the whole model again, to be measured, saved and sampled from alone."""
+    """End the spreading: every process has the whole model again, an ordinary one, to be measured, sampled from and
+    saved. What all processes call, or none.
+    """
     from torch.distributed.fsdp import FSDPModule
 
+    spread: list[Any] = [part for part in model.modules() if isinstance(part, FSDPModule)]
+    for part in spread:
+        part.reshard()
     for part in model.modules():
-        if isinstance(part, FSDPModule):
-            part.set_reshard_after_forward(False, recurse=False)
-            part.unshard()
+        for name, value in list(part.named_parameters(recurse=False)):
+            if isinstance(value, DTensor):
+                full = nn.Parameter(value.full_tensor().detach(), requires_grad=value.requires_grad)
+                setattr(part, name, full)
+    for part in spread:
+        for hooks in (part._forward_pre_hooks, part._forward_hooks, part._state_dict_pre_hooks):
+            for number, hook in list(hooks.items()):
+                if _is_of_shards(hook):
+                    del hooks[number]
+        part.__class__ = type(part).__bases__[1]  # fully_shard has put a class of its own before the model's
+
+
+def _is_of_shards(hook: Any) -> bool:
+    inner = getattr(hook, "hook", hook)
+    owner = getattr(inner, "__self__", None)
+    return "fsdp" in f"{getattr(inner, '__module__', '')} {type(owner).__module__}"
 
 
 def clip(parameters: Sequence[nn.Parameter], most: float) -> float:
