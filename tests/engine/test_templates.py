@@ -1,5 +1,9 @@
 """Chat templates of the kinds that people bring: what is refused, what is handled, and what is said about it."""
 
+import importlib.util
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.engine.chat_templates import GOOD, KINDS, tokenizer_of
@@ -110,6 +114,49 @@ def test_the_date_in_a_prompt_is_the_same_on_every_day(tokenizers):
     assert "Today: 26 Jul 2024" in asked.text
     own = tokenizers["llama3"].apply_chat_template(ASK, tokenize=False)
     assert "26 Jul 2024" not in own  # without us it is today's
+
+
+REAL = {  # families whose own templates come with TRL: what closes an answer, or a part of the reason of a refusal
+    "qwen2_5": "<|im_end|>",
+    "qwen3": "<|im_end|>",
+    "qwen3_instruct_2507": "<|im_end|>",
+    "qwen3_6": "<|im_end|>",
+    "llama3": "<|eot_id|>",
+    "llama3_2": "<|eot_id|>",
+    "gemma": "<end_of_turn>",
+    "gemma3": "<end_of_turn>",
+    "gemma4_v5": "<turn|>",
+    "phi3": "<|end|>",
+    "cohere": "<|END_OF_TURN_TOKEN|>",
+    "lfm2": "<|im_end|>",
+    "glm4moe": "only with the next turn's marker, <|user|>",
+    "deepseek_r1_distill": "always thinks",
+    "cohere2": "with <|END_RESPONSE|>, which is not known",
+    "gptoss": "words of its own",
+}
+
+
+@pytest.mark.parametrize("family", REAL)
+def test_the_templates_that_real_models_come_with(family):
+    """Read from the installed TRL, which carries them for its own tests."""
+    trl = importlib.util.find_spec("trl")
+    if trl is None:
+        pytest.skip("TRL is not installed, and with it the templates of real models")
+    source = (Path(trl.origin).parent / "chat_templates" / f"{family}.jinja").read_text("utf-8")
+    tokenizer = tokenizer_of("chatml", source)
+    marks = set(re.findall(r"<\|[^|<>]+\|>|<\w+\|>|<(?:start|end)_of_turn>|<｜[^<>]+｜>|<\|\w+>", source))
+    tokenizer.add_special_tokens({"additional_special_tokens": sorted(marks)}, replace_extra_special_tokens=False)
+    tokenizer.bos_token = "<|endoftext|>"
+    report = examine_template(tokenizer)
+    if not REAL[family].endswith(">") or " " in REAL[family]:
+        assert REAL[family] in (report.refused or "taken")
+        return
+    assert report.refused is None
+    assert [run.text for run in mask_segments(report.example) if run.trained] == ["Good day." + REAL[family]]
+    talk = [*ASK, {"role": "assistant", "content": "The cat."}, *ASK, {"role": "assistant", "content": "A cat."}]
+    parts = render_answers(tokenizer, talk)
+    trained = [run.text for part in parts for run in mask_segments(part) if run.trained]
+    assert trained == ["The cat." + REAL[family], "A cat." + REAL[family]]
 
 
 # --- a model that thinks

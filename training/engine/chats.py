@@ -17,7 +17,10 @@ Offset = tuple[int, int]
 DAY = "26 Jul 2024"  # what a template that writes today's date gets: a prompt must not change overnight
 CLOCK = "{% macro strftime_now(form) %}" + DAY + "{% endmacro %}\n"  # stands in for transformers' own
 NEUTRAL = "Zq"  # an answer that no template has a reason to change
-STOPS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<|end_of_text|>", "</s>")
+STOPS = (
+    *("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>", "<turn|>"),
+    *("<|END_OF_TURN_TOKEN|>", "<|end_of_text|>", "</s>"),
+)
 
 
 class TemplateRefused(ValueError):
@@ -291,7 +294,12 @@ def _around(write: _Writer, messages: Sequence[Message], prompt: str, response: 
     def tail(content: str) -> str:
         text = write([*messages, {"role": "assistant", "content": content}])
         if not text.startswith(prompt):
-            if "<think>" in content + prompt:
+            if "<think>" in prompt and "<think>" not in content:
+                raise TemplateRefused(
+                    "The chat template begins an answer with thinking when it asks for one, and leaves the thinking "
+                    "out of answers that it is given: a model that always thinks cannot be trained on answers alone."
+                )
+            if "<think>" in content:
                 raise TemplateRefused(
                     "The chat template takes an answer's thinking apart: an answer that begins with its thinking is "
                     "rendered with thinking on, and others with thinking off."
@@ -366,13 +374,18 @@ def _stop(
 def _unclosed(tokenizer: Any, write: _Writer, messages: Sequence[Message], prompt: str) -> str:
     """Why no stop token was found."""
     turns = [{"role": "assistant", "content": NEUTRAL}, {"role": "user", "content": NEUTRAL}]
+
+    def closes(turns: Sequence[Message]) -> str:
+        ids, _ = encode(tokenizer, write([*messages, *turns])[len(prompt) :].partition(NEUTRAL)[2])
+        return str(tokenizer.decode(ids[:1])) if ids and ids[0] in tokenizer.all_special_ids else ""
+
     try:
-        more = write([*messages, *turns])[len(prompt) :].partition(NEUTRAL)[2]
-        ids, _ = encode(tokenizer, more)
-        if ids and ids[0] in tokenizer.all_special_ids:
+        if token := closes(turns[:1]):
+            return f"The chat template closes an answer with {token}, which is not known as a token that ends a turn."
+        if token := closes(turns):
             return (
-                f"The chat template closes an answer only with the next turn's marker, {tokenizer.decode(ids[:1])}, "
-                "which is no part of the answer: a model would never learn to stop."
+                f"The chat template closes an answer only with the next turn's marker, {token}, which is no part of "
+                "the answer: a model would never learn to stop."
             )
     except TemplateRefused:
         pass
