@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "chats",
         "checkpoints",
+        "alarms",
         "answers",
         "attention",
         "adapters",
@@ -20,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "forest",
         "heads",
         "kl",
+        "lending",
         "logprobs",
         "loop",
         "measures",

@@ -154,12 +154,9 @@ class Policy:
         """
         if name not in names_of(self.model):
             raise ValueError(f"There is no adapter {name} on this policy.")
-        before = self._active
-        self._switch(name)
-        try:
+        with self.kept():
+            self._switch(name)
             yield self.model
-        finally:
-            self._switch(before)
 
     @contextmanager
     def as_reference(self) -> Iterator[nn.Module]:
@@ -175,22 +172,13 @@ class Policy:
                 "All weights are trained and have changed, so the reference cannot be computed any more: take its "
                 "log-probabilities before the first step, or keep a copy in half precision (reference='half')."
             )
-        training, before, names = self.model.training, self._active, names_of(self.model)
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                if PARENT in names:
-                    self._switch(PARENT)
-                    yield self.model
-                elif not names:
-                    yield self.model
-                else:
-                    with self.model.disable_adapter():
-                        yield self.model
-        finally:
-            if names:
-                self._switch(before)
-            self.model.train(training)
+        with self.scoring():
+            if PARENT in names_of(self.model):
+                with self.adapter(PARENT) as parent:
+                    yield parent
+            else:
+                with self.base_alone() as base:
+                    yield base
 
     @contextmanager
     def without_dropout(self) -> Iterator[Any]:
@@ -203,6 +191,37 @@ class Policy:
             yield self.model
         finally:
             self.model.train(training)
+
+    @contextmanager
+    def base_alone(self) -> Iterator[Any]:
+        """The base with all adapters off."""
+        with self.kept():
+            if names_of(self.model):
+                with self.model.disable_adapter():
+                    yield self.model
+            else:
+                yield self.model
+
+    @contextmanager
+    def scoring(self) -> Iterator[Any]:
+        """The model without gradients and dropout, to score or to sample with; afterwards all is as it was."""
+        training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                yield self.model
+        finally:
+            self.model.train(training)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Which adapter is active and which ones learn is the same afterwards, whatever peft makes of it."""
+        before = self._active
+        try:
+            yield
+        finally:
+            if names_of(self.model):
+                self._switch(before)
 
     def save(self, folder: Path, *, adapter: str = TRAINED) -> None:
         """Write the adapter, in peft's own form, as safetensors; another one than the policy's own goes into a folder

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from training.engine.answers import answer_row, prompt_of
 from training.engine.heads import ScoreHead, row_scores
+from training.engine.lending import Lent, lend
 from training.engine.objectives import ordered
 from training.engine.packs import Row, micro_batches
 from training.engine.policy import Policy
@@ -35,19 +36,23 @@ class Judged(TypedDict):
 class RewardScorer:
     """A reward model, loaded."""
 
-    def __init__(self, policy: Policy, head: ScoreHead, *, passage_tokens: int, max_tokens: int) -> None:
+    def __init__(self, policy: Policy | Lent, head: ScoreHead, *, passage_tokens: int, max_tokens: int) -> None:
         self.policy = policy
         self.head = head
         self.passage_tokens = passage_tokens
         self.max_tokens = max_tokens  # of prompt and answer together; longer ones have no score
 
     @classmethod
-    def load(cls, folder: Path | str, *, base: Path | str | None = None) -> RewardScorer:
-        """Read an artifact; `base` overrides the place of the base model that it was trained on."""
+    def load(cls, folder: Path | str, *, base: Path | str | None = None, beside: Policy | None = None) -> RewardScorer:
+        """Read an artifact; `base` overrides the place of the base model that it was trained on. With a policy to stand
+        `beside` it shares that one's copy of the base, where both have the same.
+        """
         folder = Path(folder)
         card = json.loads((folder / "redpen.json").read_text())
         adapter = folder if (folder / "adapter_config.json").exists() else None
-        policy = Policy.open(base or card["base"], adapter, precision=card.get("precision", "fp32"))
+        base, precision = base or card["base"], card.get("precision", "fp32")
+        lent = lend(beside, adapter, base=base, precision=precision) if beside is not None else None
+        policy = lent or Policy.open(base, adapter, precision=precision)
         head = ScoreHead.load(folder / "head.safetensors")
         return cls(policy, head, **card["reading"])
 
@@ -85,16 +90,15 @@ class RewardScorer:
             found[int(name)] = score
         return found
 
-    @torch.no_grad()
     def score_rows(self, rows: Sequence[Row], *, tokens: int = 4096) -> dict[str, float]:
         """The score of each row, by its name."""
         budget = max(tokens, self.max_tokens)
-        self.policy.model.eval()
         self.head.eval()
         found: dict[str, float] = {}
-        for pack in micro_batches(_together(rows, budget), tokens=budget, device=self.policy.device):
-            scores = row_scores(self.policy.model, self.head, pack)[:, 0]
-            found |= {row.name: score for row, score in zip(pack.rows, scores.tolist(), strict=True)}
+        with self.policy.scoring() as model:
+            for pack in micro_batches(_together(rows, budget), tokens=budget, device=self.policy.device):
+                scores = row_scores(model, self.head, pack)[:, 0]
+                found |= {row.name: score for row, score in zip(pack.rows, scores.tolist(), strict=True)}
         return found
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypedDict
 import torch
 
 from training.engine.heads import TokenHead, sentiment, token_scores
+from training.engine.lending import Lent, lend
 from training.engine.packs import Row, micro_batches
 from training.engine.passages import passages_text, question_of, sentences, with_passages
 from training.engine.policy import Policy
@@ -122,21 +123,23 @@ class TooLongToScore(ValueError):
 class SpanScorer:
     """A span reward model, loaded."""
 
-    def __init__(self, policy: Policy, head: TokenHead, *, labels: Sequence[str], reading: Reading) -> None:
+    def __init__(self, policy: Policy | Lent, head: TokenHead, *, labels: Sequence[str], reading: Reading) -> None:
         self.policy = policy
         self.head = head
         self.labels = list(labels)
         self.reading = reading
 
     @classmethod
-    def load(cls, folder: Path | str, *, base: Path | str | None = None) -> SpanScorer:
-        """Read an artifact; `base` overrides the place of the base model that it was trained on."""
+    def load(cls, folder: Path | str, *, base: Path | str | None = None, beside: Policy | None = None) -> SpanScorer:
+        """Read an artifact; `base` overrides the place of the base model that it was trained on. With a policy to stand
+        `beside` it shares that one's copy of the base, where both have the same.
+        """
         folder = Path(folder)
         card = json.loads((folder / "redpen.json").read_text())
         adapter = folder if (folder / "adapter_config.json").exists() else None
-        policy = Policy.open(
-            base or card["base"], adapter, precision=card.get("precision", "fp32"), depth=card.get("depth", 1.0)
-        )
+        base, how = base or card["base"], {"precision": card.get("precision", "fp32"), "depth": card.get("depth", 1.0)}
+        lent = lend(beside, adapter, base=base, **how) if beside is not None else None
+        policy = lent or Policy.open(base, adapter, **how)
         head = TokenHead.load(folder / "head.safetensors")
         return cls(policy, head, labels=[label["key"] for label in card["labels"]], reading=Reading(**card["reading"]))
 
@@ -151,7 +154,6 @@ class SpanScorer:
             )
         return found
 
-    @torch.no_grad()
     def score_many(self, items: Iterable[Item], *, tokens: int = 4096) -> list[list[TokenScore] | None]:
         """Scores of many answers, in their order; None for one that is too long (or cannot be rendered)."""
         shown = [show(self.policy.tokenizer, self.reading, item) for item in items]
@@ -161,13 +163,13 @@ class SpanScorer:
             if len(chat.ids) <= self.reading.max_tokens
         ]
         found: list[list[TokenScore] | None] = [None] * len(shown)
-        self.policy.model.eval()
-        for pack in micro_batches(rows, tokens=max(tokens, self.reading.max_tokens), device=self.policy.device):
-            scores = token_scores(self.policy.model, self.head, pack)
-            moods, labels = sentiment(scores), torch.sigmoid(scores[:, 3:])
-            for index, row in enumerate(pack.rows):
-                of_row = pack.row_of == index
-                found[int(row.name)] = self._spell(shown[int(row.name)], moods[of_row], labels[of_row])
+        with self.policy.scoring() as model:
+            for pack in micro_batches(rows, tokens=max(tokens, self.reading.max_tokens), device=self.policy.device):
+                scores = token_scores(model, self.head, pack)
+                moods, labels = sentiment(scores), torch.sigmoid(scores[:, 3:])
+                for index, row in enumerate(pack.rows):
+                    of_row = pack.row_of == index
+                    found[int(row.name)] = self._spell(shown[int(row.name)], moods[of_row], labels[of_row])
         return found
 
     def _spell(self, chat: RenderedChat, moods: torch.Tensor, labels: torch.Tensor) -> list[TokenScore]:
