@@ -142,6 +142,25 @@ def test_advantages_and_returns_are_those_of_the_equation(pair, answers):
     assert told["kl/answer"] != 0
 
 
+def test_phrases_are_paid_where_they_end_and_the_rest_at_the_end(pair, answers):
+    policy, critic = pair
+    some = Answers(answers.asks, answers.groups, answers.rewards, answers.parts)
+    text = some.groups[0][0].text
+    some.places = [[[(1, -0.75), (len(text), 0.5)], []], [[], []]]
+    rows = [row for unit in some.units(9999, leave_out=~some.counted()) for row in unit]
+    ragged = engine.ragged.Ragged.of_lengths([sum(row.trained) for row in rows])
+    flat = ppo.paid(ppo.Config(**CONFIG, pay="spans"), policy, some, rows, ragged)
+    first, second, third = flat.split([sum(row.trained) for row in rows])
+    assert first[0] == -0.75
+    assert first.sum().item() == pytest.approx(1.0)
+    assert first[1:-2].abs().sum() == 0
+    assert second[-1] == -0.5
+    assert second[:-1].abs().sum() == third[:-1].abs().sum() == 0
+    at_the_end = ppo.paid(ppo.Config(**CONFIG), policy, some, rows, ragged).split([sum(row.trained) for row in rows])
+    assert at_the_end[0][-1] == 1.0
+    assert at_the_end[0][:-1].abs().sum() == 0
+
+
 @pytest.mark.parametrize("minibatches", [1, 2])
 def test_before_the_first_update_the_ratio_is_exactly_1_and_no_value_has_moved(pair, answers, minibatches):
     policy, critic = pair

@@ -12,7 +12,7 @@ from training.engine.policy import Policy
 from training.engine.rollouts import Sample
 from training.recipes.asking import Ask
 from training.recipes.context import Events, RecipeError, RunContext
-from training.recipes.rewarding import Judge, by_program, weights_of
+from training.recipes.rewarding import Judge, by_program, on_tokens, places_of, weights_of
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +130,40 @@ def test_what_cannot_judge_is_refused_with_a_reason(run):
         Judge.of(run(), checker="support", weights="reward_model=2")
     with pytest.raises(ValueError, match="not a judge and its weight"):
         weights_of("reward_model: 2")
+
+
+# --- where it was earned
+
+
+def scored(*values):
+    """Tokens of three characters each."""
+    return [{"start": 3 * k, "end": 3 * k + 3, "score": value} for k, value in enumerate(values)]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "phrases"])
+def test_what_was_earned_along_the_answer_adds_up_to_its_one_number(reduction):
+    import random
+
+    chance = random.Random(1)
+    for _ in range(50):
+        scores = scored(*(chance.choice([0.0, 0.05, -0.4, -0.9, 0.3, 0.8]) for _ in range(chance.randrange(12))))
+        total = sum(worth for _, worth in places_of(scores, reduction))
+        assert total == pytest.approx(engine.scoring.reward(scores, reduction=reduction))
+
+
+def test_a_phrase_is_paid_at_its_end_with_its_strongest_token():
+    assert places_of(scored(0.2, -0.5, -0.9, 0.0, 0.0, 0.7), "phrases") == [(3, 0.2), (9, -0.9), (18, 0.7)]
+    assert places_of(scored(0.05, 0.0), "phrases") == places_of([], "phrases") == []
+
+
+def test_it_is_paid_to_the_sampled_token_that_wrote_its_last_character(policy):
+    _, (sample,) = answered(policy, "Two years, said 👩‍🔬 Zoë. Ask Ann!")
+    text = sample.text
+    for phrase in ("Two", "years", "👩‍🔬", "Zoë", "Ann!"):
+        end = text.index(phrase) + len(phrase)
+        found = on_tokens(policy.tokenizer, sample, [(end, 1.5)])
+        (paid,) = [place for place, worth in enumerate(found) if worth]
+        before, after = (policy.tokenizer.decode(sample.ids[: paid + more]) for more in (0, 1))
+        assert len(before) < end <= len(after)
+    assert on_tokens(policy.tokenizer, sample, [(10_000, 1.0)])[-1] == 1.0
+    assert sum(on_tokens(policy.tokenizer, sample, [(3, 1.0), (3, 0.5)])) == 1.5

@@ -19,7 +19,7 @@ from training import engine
 from training.recipes.asking import Ask, asks, draw, give_back, question_of, row_of
 from training.recipes.base import RecipeConfig, option
 from training.recipes.context import RunContext
-from training.recipes.rewarding import CHECKERS, Judge, Reduction, weights_of
+from training.recipes.rewarding import CHECKERS, Judge, Place, Reduction, weights_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -132,6 +132,7 @@ class Answers:
     groups: list[list[Sample]]
     rewards: Tensor  # float64 [Q, G], NaN where there is no verdict
     parts: dict[str, Tensor]  # of the rewards, weighed; each [Q, G]
+    places: list[list[list[Place]]] | None = None  # of each answer: what was earned before its end
 
     @property
     def flat(self) -> list[Sample]:
@@ -279,6 +280,7 @@ def answer(
         groups,
         verdict.total.reshape(len(chosen), n),
         {name: values.reshape(len(chosen), n) for name, values in verdict.parts.items()},
+        [verdict.places[start : start + n] for start in range(0, len(asked), n)],
     )
 
 

@@ -3,7 +3,8 @@
 Papers: Proximal Policy Optimization (arXiv 1707.06347), eq. 7; Fine-Tuning Language Models from Human Preferences
 (arXiv 1909.08593) for rewards with a KL; Learning to summarize (arXiv 2009.01325) for a critic of its own.
 
-    r_t = -beta (log p_old - log p_0)(y_t);   r_T += R                   the answer's reward on its stop token itself
+    r_t = -beta (log p_old - log p_0)(y_t);   r_T += R          R on the stop token itself, or by phrases: Fine-Grained
+                                                                RLHF (arXiv 2306.01693), option `pay`
     delta_t = r_t + gamma V_{t+1} - V_t;   A_t = delta_t + gamma lam A_{t+1};   returns = A + V;   A <- whitened
     loss = mean_t max(-A rho, -A clip(rho, 1 - c, 1 + c)) + vf 0.5 mean_t max((V - ret)^2, (clip(V, V_old, cv) - ret)^2)
 
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from training import engine
+from training.recipes import rewarding
 from training.recipes.asking import asks_to_learn_from
 from training.recipes.base import Recipe, option
 from training.recipes.context import RunContext
@@ -34,7 +36,6 @@ from training.recipes.online import (
     with_numbers,
     with_reference,
 )
-from training.recipes.rewarding import NEEDS
 from training.recipes.steps import steps
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from training.engine.objectives import Loss
     from training.engine.packs import Pack, Row
     from training.engine.policy import Policy
+    from training.engine.ragged import Ragged
 
 CRITIC = "critic"  # the name of its adapter, and of its folder beside the policy's
 
@@ -67,6 +69,11 @@ class Config(Online):
         gt=0,
     )
     kl_horizon: int = option(10_000, "answers over which it follows", source="Ziegler et al.: 10000", ge=1)
+    pay: Literal["end", "spans"] = option(
+        "end",
+        "where a span reward model's verdict is paid: at the answer's end, or where its good and bad phrases end",
+        source="end; spans: Wu et al. 2023",
+    )
     gamma: float = option(1.0, "discount of what comes a token later", source="1", gt=0, le=1)
     lam: float = option(
         0.95, "how far advantages look ahead: 0 trusts the critic, 1 what came", source="0.95", ge=0, le=1
@@ -181,11 +188,8 @@ def experience(
         torch.tensor([value for row in rows for value in row.of_tokens[name]])
         for name in ("old", "reference", "values")
     )
-    scores = torch.tensor(
-        [answers.rewards[int(row.of_row["group"]), int(row.of_row["answer"])] for row in rows], dtype=torch.float32
-    )
     rewards = engine.kl.in_rewards(
-        engine.rewards.on_last_token(scores, ragged), old, reference, beta=beta, estimator=config.kl_estimator
+        paid(config, policy, answers, rows, ragged), old, reference, beta=beta, estimator=config.kl_estimator
     )
     advantages, returns = engine.credit.gae(rewards, values, ragged, gamma=config.gamma, lam=config.lam)
     lengths = ragged.lengths().int().tolist()
@@ -202,6 +206,23 @@ def experience(
     }
     give = {name: lambda row, of=of: of[id(row)] for name, of in found.items()}
     return [with_numbers(part, of_tokens=give) for part in parts], told
+
+
+def paid(config: Config, policy: Policy, answers: Answers, rows: Sequence[Row], ragged: Ragged) -> Tensor:
+    """The rewards on the rows' tokens [N]: all of an answer's on its last one, or (`pay` spans) what its phrases earned
+    where they end, and the rest on the last one.
+    """
+    import torch
+
+    at_end, before = [], []
+    for row in rows:
+        group, place = int(row.of_row["group"]), int(row.of_row["answer"])
+        sample = answers.groups[group][place]
+        earned = answers.places[group][place] if answers.places and config.pay == "spans" else []
+        on_tokens = rewarding.on_tokens(policy.tokenizer, sample, earned) if earned else [0.0] * len(sample.ids)
+        before += on_tokens
+        at_end.append(answers.rewards[group, place].item() - sum(on_tokens))
+    return engine.rewards.on_last_token(torch.tensor(at_end), ragged) + torch.tensor(before)
 
 
 def seen(config: Config, policy: Policy, critic: Critic, units: Sequence[Sequence[Row]]) -> list[list[Row]]:
@@ -254,7 +275,7 @@ RECIPE = Recipe(
     paper="Proximal Policy Optimization Algorithms (arXiv 1707.06347); for language: arXiv 1909.08593, 2009.01325",
     summary="Learns, with a critic that foretells rewards, which tokens of its answers made them better than expected.",
     consumes=("Prompt",),
-    needs=(NEEDS,),
+    needs=(rewarding.NEEDS,),
     takes=("policy",),
     produces="policy",
     Config=Config,

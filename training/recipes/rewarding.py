@@ -9,20 +9,35 @@ is a part like any other.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from training import engine
 from training.recipes.asking import Ask, item_of
 from training.recipes.context import RecipeError, RunContext
 
 if TYPE_CHECKING:
-    from training.engine.rewards import Mix
+    from torch import Tensor
+
     from training.engine.rollouts import Sample
+    from training.engine.scoring import SpanScorer, TokenScore
 
 NEEDS = "reward_model|span_reward_model"  # what a recipe with a Judge must be given
 Reduction = Literal["mean", "phrases"]
+
+
+Place = tuple[int, float]  # the character of an answer's text at which something was earned, and how much
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What B answers are worth."""
+
+    total: Tensor  # float64 [B], NaN for no verdict
+    parts: Mapping[str, Tensor]  # weighed, they add up to `total`
+    places: list[list[Place]]  # of each answer, weighed: what of the total was earned before its end
 
 
 class Source(Protocol):
@@ -51,7 +66,8 @@ class Judge:
         if "reward_model" in run.models:
             sources["reward_model"] = by_answer(run)
         if "span_reward_model" in run.models:
-            sources["span_reward_model"] = by_spans(run, reduction)
+            scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"])
+            sources["span_reward_model"] = Spans(scorer, reduction)
         if checker:
             sources["checker"] = by_program(checker)
         if not sources:
@@ -65,15 +81,23 @@ class Judge:
             )
         return cls(sources, weighed, **shaping)  # type: ignore[arg-type]
 
-    def __call__(self, chosen: Sequence[Ask], samples: Sequence[Sample]) -> Mix:
-        """The reward of each answer (`chosen[i]` is what `samples[i]` answers), [B] float64, NaN for no verdict."""
+    def __call__(self, chosen: Sequence[Ask], samples: Sequence[Sample]) -> Verdict:
+        """What each answer is worth; `chosen[i]` is what `samples[i]` answers."""
         import torch
 
         part = engine.rewards.Part
         parts = {}
+        places: list[list[Place]] = [[] for _ in samples]
         for name, source in self.sources.items():
-            verdicts = [float("nan") if value is None else value for value in source(chosen, samples)]
-            parts[name] = part(torch.tensor(verdicts, dtype=torch.float64), weight=self.weights.get(name, 1.0))
+            weight = self.weights.get(name, 1.0)
+            if isinstance(source, Spans):
+                found = source.earned(chosen, samples)
+                places = [[(at, weight * worth) for at, worth in one or []] for one in found]
+                values = [None if one is None else sum(worth for _, worth in one) for one in found]
+            else:
+                values = source(chosen, samples)
+            verdicts = [float("nan") if value is None else value for value in values]
+            parts[name] = part(torch.tensor(verdicts, dtype=torch.float64), weight=weight)
         nothing = torch.zeros(len(samples), dtype=torch.float64)
         if self.missing_stop:
             finished = [one.finished for one in samples]
@@ -88,7 +112,8 @@ class Judge:
             parts["overlong"] = part(
                 engine.rewards.overlong_penalty(lengths, longest=self.longest, cache=self.overlong).double()
             )
-        return engine.rewards.mix(parts)
+        mix = engine.rewards.mix(parts)
+        return Verdict(mix.total, mix.parts, places)
 
 
 def weights_of(words: str) -> dict[str, float]:
@@ -116,15 +141,53 @@ def by_answer(run: RunContext) -> Source:
     return judge
 
 
-def by_spans(run: RunContext, reduction: Reduction) -> Source:
-    """A span reward model, its tokens reduced to one number an answer."""
-    scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"])
+class Spans:
+    """A span reward model: its tokens reduced to one number an answer, and where that was earned."""
 
-    def judge(chosen: Sequence[Ask], samples: Sequence[Sample]) -> list[float | None]:
-        found = scorer.score_many([item_of(*pair) for pair in zip(chosen, samples, strict=True)])
-        return [None if tokens is None else engine.scoring.reward(tokens, reduction=reduction) for tokens in found]
+    def __init__(self, scorer: SpanScorer, reduction: Reduction) -> None:
+        self.scorer, self.reduction = scorer, reduction
 
-    return judge
+    def __call__(self, chosen: Sequence[Ask], samples: Sequence[Sample]) -> list[float | None]:
+        return [None if one is None else sum(worth for _, worth in one) for one in self.earned(chosen, samples)]
+
+    def earned(self, chosen: Sequence[Ask], samples: Sequence[Sample]) -> list[list[Place] | None]:
+        """For each answer what its phrases (or tokens) are worth, None for one that cannot be scored."""
+        found = self.scorer.score_many([item_of(*pair) for pair in zip(chosen, samples, strict=True)])
+        return [None if tokens is None else places_of(tokens, self.reduction) for tokens in found]
+
+
+def places_of(scores: Sequence[TokenScore], reduction: Reduction) -> list[Place]:
+    """Where the one number of `engine.scoring.reward` was earned, in parts that add up to it: an equal share of every
+    token's score at its end, or each phrase's strongest score at the phrase's end.
+    """
+    if reduction == "mean":
+        return [(token["end"], token["score"] / len(scores)) for token in scores]
+    found: list[Place] = []
+    strongest, end = 0.0, 0
+    for token in scores:
+        kept = token["score"] if abs(token["score"]) > engine.scoring.SEEN else 0.0
+        if strongest and kept * strongest <= 0:
+            found.append((end, strongest))
+            strongest = 0.0
+        if kept:
+            end = token["end"]
+        if abs(kept) > abs(strongest):
+            strongest = kept
+    return [*found, (end, strongest)] if strongest else found
+
+
+def on_tokens(tokenizer: Any, sample: Sample, places: Sequence[Place]) -> list[float]:
+    """What was earned in an answer's text, on the sampled tokens themselves: on the one that wrote the last character
+    of it. What stands beyond the text is on the last token.
+    """
+    ends = [
+        len(tokenizer.decode(sample.ids[: k + 1], skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        for k in range(len(sample.ids))
+    ]
+    found = [0.0] * len(ends)
+    for at, worth in places:
+        found[min(bisect_left(ends, at), len(ends) - 1)] += worth
+    return found
 
 
 Checker = Callable[[Ask, str], float | None]  # an answer's text to what it is worth
