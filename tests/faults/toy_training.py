@@ -66,9 +66,13 @@ def train(run, *, epochs=2, best=None, patience=0, at_step=lambda number: None):
     return {name: value.tolist() for name, value in net.state_dict().items()}
 
 
-def told(folder):
-    """What the platform keeps of a run's training, without the clock, and what it wrote beside its artifact."""
-    said = [
+def told_by_platform(folder):
+    """What the platform keeps of a run's training, without the clock."""
+    return [
         {name: value for name, value in event.items() if name not in ("seq", "at")} for event in events.story(folder)
     ]
-    return said, (folder / "artifact" / "written.jsonl").read_text()
+
+
+def told(folder):
+    """The same, and what the training wrote beside its artifact."""
+    return told_by_platform(folder), (folder / "artifact" / "written.jsonl").read_text()

@@ -1,4 +1,5 @@
-"""The steps of a training, for every recipe: checkpoints, exact resume, evaluation, early stop, the best weights.
+"""The steps of a training, for every recipe: checkpoints, exact resume, evaluation, early stop, the best weights, and
+alarms in words.
 
     for step in steps(run, loop, Batches(rows, size=16, epochs=3, seed=run.seed), parts={"policy": policy}):
         loop.forward_backward(run.heed(engine.packs.micro_batches(step.batch, tokens=4096)), objective)
@@ -84,6 +85,7 @@ def steps(
         if evaluate and ((every and done % every == 0) or done == total):
             step.report(**evaluate())
             keeper.measured(step.values)
+        keeper.watch(step.values)
         if step.values:
             run.metrics(done, total, **step.values)
         keeper.over = keeper.over or done == total
@@ -138,7 +140,7 @@ class Keeper:
         self.over = False
         self.checkpoints: Checkpoints = run.checkpoints
         self._saved_at = time.monotonic()
-        self._saved_step = -1
+        self._alarms: Mapping[str, Any] = {}
 
     def restore(self) -> None:
         """Put everything back to where an earlier attempt had come to, if it had."""
@@ -152,9 +154,16 @@ class Keeper:
         if self.best is not None and state["best"]:
             self.best.value, self.best.step, self.best.since = state["best"]
         self.over = state["over"]
+        self._alarms = state.get("alarms", {})
         self.run.load_state_dict(state)
         rank = engine.distributed.here().rank
         engine.checkpoints.set_chance(state["chance"][rank if rank < len(state["chance"]) else 0])
+
+    def watch(self, values: Mapping[str, float]) -> None:
+        """Say in the log when a figure leaves its healthy range, and when it is back."""
+        self._alarms, notices = engine.alarms.look(self._alarms, values)
+        for notice in notices:
+            self.run.log(notice.text, level="warning" if notice.kind == "begins" else "info")
 
     def measured(self, values: Mapping[str, float]) -> None:
         """Look at an evaluation: is it the best so far, and is it time to end?"""
@@ -199,6 +208,7 @@ class Keeper:
             "batches": self.batches.state_dict(),
             "best": [self.best.value, self.best.step, self.best.since] if self.best is not None else None,
             "over": self.over,
+            "alarms": self._alarms,
             "chance": here.gather(engine.checkpoints.chance()),
         }
         try:
