@@ -12,6 +12,7 @@ from training.actions.runs import Launch, launch_run
 from training.models import Run
 from training.recipes import registry
 from training.recipes.base import in_words
+from training.runs import events, lease
 
 NEED = "reward_model|span_reward_model"
 
@@ -81,3 +82,16 @@ def test_the_form_offers_models_of_either_kind_in_one_field(judged, settings):
         assert judged.client(judged.ada).post("/p/lantern/train/judged/", data).status_code == 302
     kinds = {one.kind: one.model_version for run in Run.objects.all() for one in run.inputs.all()}
     assert kinds == {"reward_model": pairs, "span_reward_model": spans}
+
+
+def test_a_sample_shows_reward_advantage_and_whether_the_answer_was_cut_off(judged):
+    start(judged, span_reward_model=make_model(judged.project))
+    answers = [
+        {"text": "Two years.", "reward": 0.25, "advantage": 1.5},
+        {"text": "Ten years, and", "reward": None, "advantage": 0.0, "cut_off": True},
+    ]
+    told = {"type": "sample", "seq": 0, "at": 1.0, "step": 1, "data": {"question": "How long?", "answers": answers}}
+    events.store(lease.claim("test"), [told])
+    html = re.sub(r"<[^>]+>", "", page(judged, "runs/1/"))
+    assert "reward 0.25 · advantage 1.5" in html
+    assert "advantage 0 · cut off" in html

@@ -254,7 +254,7 @@ class Answers:
                 if advantages is not None:
                     told["advantage"] = advantages[number, place].item()
                 if not one.finished:
-                    told["dropped"] = "unfinished"
+                    told["cut_off"] = True
                 answers.append(told)
             run.sample(step, prompt_id=ask.prompt_id, question=question_of(ask), answers=answers)
 
