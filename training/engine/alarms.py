@@ -108,7 +108,7 @@ RULES = (
         healthy="below 0.8",
         high=0.8,
         means="All answers to most prompts are worth the same, so that nothing can be learned from them.",
-        do="Sample more answers, raise the temperature, use a finer reward, or leave out prompts that are too easy or hard.",
+        do="Sample more answers, use a finer reward, or leave out prompts that are too easy or too hard.",
     ),
     Rule(
         name="kl",
