@@ -86,6 +86,10 @@ bench-train-tune: ## Find TRL's best settings on this machine and write them dow
 bench-train-full bench-train-tune: bench-train-%: $(VENV)/dev
 	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.train $* $(ARGS)
 
+.PHONY: bench-train-costs
+bench-train-costs: $(VENV)/dev ## What a step costs against length, group size and prompt share; draws docs/img/training-costs.svg.
+	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.train_costs $(ARGS)
+
 ## --- tidy up
 
 .PHONY: clean

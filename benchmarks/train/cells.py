@@ -64,27 +64,28 @@ class Job:
 
 
 QUICK = (
-    Cell(task="dpo"),
+    Cell(task="dpo", examples=4),
     Cell(task="sft"),
-    Cell(task="reward_model"),
+    Cell(task="reward_model", examples=4),
     Cell(task="grpo_update", examples=4, steps=3),
     Cell(task="grpo_step", examples=4, steps=3),
-    Cell(task="rollout_equal", examples=4, steps=3),
+    Cell(task="rollout_equal", examples=4, steps=2),
     Cell(task="rollout_uneven", examples=4, steps=4),
-    Cell(task="dpo", shape="adverse", examples=4, steps=3),
+    Cell(task="dpo", shape="adverse", examples=2, steps=3),
     Cell(task="sft", shape="adverse", examples=4, steps=3),
     Cell(task="dpo", model="135m", examples=2, steps=2),
     Cell(task="sft", model="135m", examples=4, steps=2),
 )
 FULL = (
-    *(replace(cell, steps=max(cell.steps, 9)) for cell in QUICK if cell.model == "25m"),
+    *(replace(cell, examples=max(cell.examples, 4), steps=9) for cell in QUICK if cell.model == "25m"),
     *(Cell(task=task, shape="qa", examples=4) for task in ("dpo", "sft", "reward_model")),
     *(replace(cell, model="135m", steps=min(cell.steps, 4)) for cell in QUICK if cell.model == "25m"),
 )
 
 TUNED = (
-    *(replace(cell, steps=2) for cell in QUICK if cell.model == "25m" and cell.task != "grpo_step"),
-    Cell(task="grpo_step", examples=4, steps=2),
+    *(Cell(task=task, steps=2) for task in ("dpo", "sft", "reward_model")),
+    *(Cell(task=task, examples=4, steps=2) for task in ("grpo_update", "grpo_step", "rollout_equal", "rollout_uneven")),
+    *(Cell(task=task, shape="adverse", examples=4, steps=2) for task in ("dpo", "sft")),
 )
 
 # What TRL is tried with; the committed best of each cell is in peer.json.
@@ -103,7 +104,7 @@ def candidates(cell: Cell) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{"batch": size} for size in sizes]
     if cell.shape == "adverse":
         return found
-    found.append({"batch": 4, "gradient_checkpointing": True})
+    found.append({"batch": 8, "gradient_checkpointing": True})  # as TRL opens
     if cell.task == "dpo":
         found += [{"batch": size, "precompute": True} for size in (1, 4)]
     if cell.task == "sft":
