@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor
 
 from training.engine.adapters import names_of
 from training.engine.logprobs import causal_model
@@ -66,10 +67,12 @@ def lend(
     host: Policy, adapter: Path | None, *, base: Path | str, precision: Precision = "fp32", depth: float = 1.0
 ) -> Lent | None:
     """The reward model of this adapter (None: the bare base) on the host's base, or None where it cannot stand there:
-    it is on another base or in another precision, or the host has no adapters and trains the base itself.
+    it is on another base or in another precision, the host has no adapters and trains the base itself, or the base is
+    spread over several processes.
     """
     if (
         not isinstance(host.model, PeftModel)
+        or any(isinstance(one, DTensor) for one in host.model.parameters())
         or Path(base).resolve() != Path(host.base).resolve()
         or host.model.get_input_embeddings().weight.dtype != DTYPES[precision]
     ):

@@ -53,7 +53,7 @@ class RewardScorer:
         base, precision = base or card["base"], card.get("precision", "fp32")
         lent = lend(beside, adapter, base=base, precision=precision) if beside is not None else None
         policy = lent or Policy.open(base, adapter, precision=precision)
-        head = ScoreHead.load(folder / "head.safetensors")
+        head = ScoreHead.load(folder / "head.safetensors").to(policy.device)
         return cls(policy, head, **card["reading"])
 
     def row(self, name: str, item: Judged) -> Row:

@@ -140,7 +140,7 @@ class SpanScorer:
         base, how = base or card["base"], {"precision": card.get("precision", "fp32"), "depth": card.get("depth", 1.0)}
         lent = lend(beside, adapter, base=base, **how) if beside is not None else None
         policy = lent or Policy.open(base, adapter, **how)
-        head = TokenHead.load(folder / "head.safetensors")
+        head = TokenHead.load(folder / "head.safetensors").to(policy.device)
         return cls(policy, head, labels=[label["key"] for label in card["labels"]], reading=Reading(**card["reading"]))
 
     def score(
