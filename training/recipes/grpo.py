@@ -106,10 +106,10 @@ class Config(Online):
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, rewards, advantages within each group, `updates` readings."""
-    judge = config.judge(run, overlong=config.overlong)
     policy = engine.policy.Policy.load(
         run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
     )
+    judge = config.judge(run, policy, overlong=config.overlong)
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens
     )

@@ -100,10 +100,11 @@ class Practice(RecipeConfig):
         """Tokens of a pack: at least one whole row."""
         return max(self.micro_batch_tokens, self.max_prompt_tokens + self.max_new_tokens)
 
-    def judge(self, run: RunContext, **shaping: float) -> Judge:
-        """All that judges this run's answers."""
+    def judge(self, run: RunContext, policy: Policy, **shaping: float) -> Judge:
+        """All that judges this run's answers; reward models stand beside the policy, on its base where it is theirs."""
         return Judge.of(
             run,
+            beside=policy,
             reduction=self.reduction,
             checker=self.checker,
             weights=self.weights,

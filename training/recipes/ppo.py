@@ -128,7 +128,6 @@ class Pull:
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, rewards and values on their tokens, `epochs` readings."""
-    judge = config.judge(run)
     own = config.critic == "adapter"
     policy = engine.policy.Policy.load(
         run.base_model,
@@ -137,6 +136,7 @@ def train(run: RunContext, config: Config) -> None:
         adapters=(CRITIC,) if own else (),
         seed=run.seed,
     )
+    judge = config.judge(run, policy)
     width = policy.model.get_input_embeddings().weight.shape[1]
     critic = Critic(policy, engine.heads.ScoreHead(width, ("value",), bias=True).to(policy.device), own=own)
     pull = Pull(config)

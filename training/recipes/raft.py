@@ -100,10 +100,10 @@ def train(run: RunContext, config: Config) -> None:
     """G_0 is the base (or a given policy); each round makes the next; the last one's new answers go back to the
     people. A checkpoint stands between two rounds.
     """
-    scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"])
     policy = engine.policy.Policy.load(
         run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
     )
+    scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"], beside=policy)
     fitting = {"passage_tokens": config.passage_tokens, "longest": config.max_prompt_tokens}
     learned = asks_to_learn_from(run, policy.tokenizer, **fitting)
     held_out = asks(run, policy.tokenizer, "dev", **fitting)[: config.held_out]

@@ -57,10 +57,10 @@ class Config(Practice):
 
 def train(run: RunContext, config: Config) -> None:
     """Draw, judge, keep, fine-tune. An attempt that goes on from a checkpoint reads again what the first one drew."""
-    judge = config.judge(run)
     policy = engine.policy.Policy.load(
         run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
     )
+    judge = config.judge(run, policy)
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens
     )[: config.prompts]

@@ -21,6 +21,7 @@ from training.recipes.context import RecipeError, RunContext
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from training.engine.policy import Policy
     from training.engine.rollouts import Sample
     from training.engine.scoring import SpanScorer, TokenScore
 
@@ -59,14 +60,23 @@ class Judge:
 
     @classmethod
     def of(
-        cls, run: RunContext, *, reduction: Reduction = "mean", checker: str = "", weights: str = "", **shaping: float
+        cls,
+        run: RunContext,
+        *,
+        beside: Policy | None = None,
+        reduction: Reduction = "mean",
+        checker: str = "",
+        weights: str = "",
+        **shaping: float,
     ) -> Judge:
-        """From the models that the run was given and, by name, a program."""
+        """From the models that the run was given and, by name, a program. With a policy to stand `beside` they share
+        its copy of the base.
+        """
         sources: dict[str, Source] = {}
         if "reward_model" in run.models:
-            sources["reward_model"] = by_answer(run)
+            sources["reward_model"] = by_answer(run, beside=beside)
         if "span_reward_model" in run.models:
-            scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"])
+            scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"], beside=beside)
             sources["span_reward_model"] = Spans(scorer, reduction)
         if checker:
             sources["checker"] = by_program(checker)
@@ -127,9 +137,9 @@ def weights_of(words: str) -> dict[str, float]:
     return found
 
 
-def by_answer(run: RunContext) -> Source:
+def by_answer(run: RunContext, *, beside: Policy | None = None) -> Source:
     """A reward model: one number an answer, read as the tokens that were sampled where it has the same ones."""
-    scorer = engine.reward_scoring.RewardScorer.load(run.models["reward_model"])
+    scorer = engine.reward_scoring.RewardScorer.load(run.models["reward_model"], beside=beside)
 
     def judge(chosen: Sequence[Ask], samples: Sequence[Sample]) -> list[float | None]:
         items = []

@@ -65,10 +65,10 @@ class Config(Online):
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, their rewards, one optimiser step."""
-    judge = config.judge(run)
     policy = engine.policy.Policy.load(
         run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
     )
+    judge = config.judge(run, policy)
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens
     )
