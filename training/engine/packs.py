@@ -14,6 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from training.engine.distributed import here
 from training.engine.forest import Forest, Tree, plant
 from training.engine.ragged import Ragged
 
@@ -132,9 +133,10 @@ def join(states: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(states))
 
 
-def micro_batches(units: Sequence[Unit], *, tokens: int, device: torch.device | str = "cpu") -> Iterator[Pack]:
+def micro_batches(units: Sequence[Unit], *, tokens: int, device: torch.device | str | None = None) -> Iterator[Pack]:
     """Packs that each cost at most `tokens`: their tokens, shared ones counted once, and a little for the square of
-    the attention. A unit is never parted; the dearest come first, and each goes where it still fits.
+    the attention. A unit is never parted; the dearest come first, and each goes where it still fits. They lie on
+    `device`, by default this process's own.
 
     What is computed does not depend on `tokens`: objectives return totals and counts, and the loop divides once.
     Raises TooLong for a unit that has more tokens than a whole pack may have.
@@ -152,7 +154,7 @@ def micro_batches(units: Sequence[Unit], *, tokens: int, device: torch.device | 
         else:
             bins[found] = (bins[found][0] + unit.cost, [*bins[found][1], unit])
     for _, planned in bins:
-        yield _assemble(planned, device)
+        yield _assemble(planned, here().device if device is None else device)
 
 
 @dataclass(frozen=True)

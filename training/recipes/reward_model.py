@@ -93,7 +93,7 @@ def train(run: RunContext, config: Config) -> None:
     policy = engine.policy.Policy.load(
         run.base_model, lora=engine.policy.Lora(rank=config.rank, dropout=config.dropout), seed=run.seed
     )
-    head = engine.heads.ScoreHead(policy.model.config.hidden_size, dropout=config.dropout)
+    head = engine.heads.ScoreHead(policy.model.config.hidden_size, dropout=config.dropout).to(policy.device)
     scorer = engine.reward_scoring.RewardScorer(
         policy, head, passage_tokens=config.passage_tokens, max_tokens=config.max_tokens
     )

@@ -98,7 +98,7 @@ def train(run: RunContext, config: Config) -> None:
     outputs = ["bad", "neutral", "good", *(label["key"] for label in labels)]
     head = engine.heads.TokenHead(
         policy.model.config.hidden_size, outputs, pooled=config.pooled, dropout=config.dropout
-    )
+    ).to(policy.device)
     scorer = engine.scoring.SpanScorer(policy, head, labels=outputs[3:], reading=reading)
 
     splits = {split: list(prepare(run, scorer, labels, split)) for split in ("train", "dev", "test")}
