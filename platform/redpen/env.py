@@ -44,6 +44,10 @@ class Environment(BaseSettings):
     CHECKPOINT_SECONDS: int = Field(
         60, ge=1, description="how often a training run saves all that it needs to go on after a crash"
     )
+    ACCELERATE_CONFIG: str = Field(
+        "",
+        description="a file of accelerate's own config (DDP, FSDP); empty: one process for each GPU, or one on the CPU",
+    )
     DEMO: bool = Field(True, description="fill a demo project on the first start")
     LEASE_SECONDS: int = Field(30, ge=3, description="how long a worker may be silent before its run is given away")
     BEAT_SECONDS: int = Field(10, ge=1, description="how often a worker renews its lease")

@@ -25,11 +25,16 @@ GRACE = 6.0  # seconds between asking to stop and killing; the supervisor gives 
 
 
 def command(run_dir: Path) -> list[str]:
-    """`accelerate launch` for what this machine has; `settings.TRAINING_COMMAND` (tests) stands in for it."""
+    """`accelerate launch` by `settings.ACCELERATE_CONFIG` or, without one, for what this machine has;
+    `settings.TRAINING_COMMAND` (tests) stands in for it.
+    """
     if stand_in := getattr(settings, "TRAINING_COMMAND", None):
         return [*stand_in, str(run_dir)]
+    launch = [sys.executable, "-m", "accelerate.commands.launch"]
+    if settings.ACCELERATE_CONFIG:
+        return [*launch, "--config_file", settings.ACCELERATE_CONFIG, "--module", "training.launch", str(run_dir)]
     gpus = count_gpus()
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--num_machines", "1", "--dynamo_backend", "no"]
+    launch += ["--num_machines", "1", "--dynamo_backend", "no"]
     launch += ["--mixed_precision", "no", "--num_processes", str(max(1, gpus))]
     if gpus == 0:
         launch += ["--cpu", "--num_cpu_threads_per_process", str(settings.TRAIN_THREADS)]
