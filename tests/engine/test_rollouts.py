@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.engine.rollout_cases import FAMILIES, NOT_OURS, greedy, make_policy, some_prompts, trainers_logprobs
-from training.engine.rollouts import Sampling, own, plain, sample
+from training.engine.rollouts import Own, Prompt, Sampling, Transformers, light, own, plain, sample, sample_with
 from training.engine.rollouts.sampling import Ask, Draft
 
 LENGTHS = [11, 3, 17, 1, 30, 8]
@@ -150,6 +150,31 @@ def test_the_model_is_the_same_bit_for_bit_afterwards_also_after_an_error(llama,
     with pytest.raises(RuntimeError, match="out of memory"):
         sample(llama, [[5, 6, 7]], 2, sampling=Sampling(max_tokens=4))
     as_before()
+
+
+@pytest.mark.parametrize("backend", [Own, Transformers])
+def test_a_run_that_is_stopped_stops_between_two_steps_and_the_model_can_go_on(llama, backend):
+    steps = []
+
+    def stop_at_the_third():
+        steps.append(1)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+
+    before = state(llama.model)
+    with pytest.raises(KeyboardInterrupt):
+        sample_with(backend(llama, heed=stop_at_the_third), [Prompt([5, 6, 7])], 2)
+    assert len(steps) == 3
+    assert all(torch.equal(before[name], value) for name, value in llama.model.state_dict().items())
+
+
+def test_a_model_that_is_already_light_is_not_made_light_again(llama):
+    expected = sample(llama, [[5, 6, 7]], 2, seed=1, sampling=Sampling(max_tokens=6))
+    with light(llama.model):
+        modules = [id(module) for module in llama.model.modules()]
+        found = [sample(llama, [[5, 6, 7]], 2, seed=1, sampling=Sampling(max_tokens=6)) for _ in range(2)]
+        assert [id(module) for module in llama.model.modules()] == modules
+    assert found == [expected, expected]
 
 
 def test_an_adapter_that_is_switched_off_is_not_heard(llama):

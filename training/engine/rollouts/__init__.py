@@ -8,12 +8,13 @@ was really sampled from. Back ends are in `backends`, `vllm` and `endpoint`, con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from training.engine.policy import Policy
 from training.engine.rollouts.backends import Backend, Own, Prompt, Transformers, require_logprobs, sample_with
 from training.engine.rollouts.conversations import Environment, Episode, Reply, episodes
 from training.engine.rollouts.sampling import NoLogprobs, Sample, Sampling, TruncatedSampling, seed_of
+from training.engine.rollouts.weights import light
 
 __all__ = [
     "Backend",
@@ -28,6 +29,7 @@ __all__ = [
     "Transformers",
     "TruncatedSampling",
     "episodes",
+    "light",
     "require_logprobs",
     "sample",
     "sample_with",
@@ -43,11 +45,13 @@ def sample(
     sampling: Sampling | None = None,
     seed: int = 0,
     rows: int = 64,
+    heed: Callable[[], object] = lambda: None,
 ) -> list[Sample]:
     """`n` answers to each prompt (given as ids, generation prompt included), in the order of the prompts.
 
-    `rows` bounds how many answers are written together. Sample k of prompt p is drawn with seed `seed_of(seed, p, k)`.
-    Raises ValueError for a prompt without tokens.
+    `rows` bounds how many answers are written together: give all prompts at once, and the batch stays full. Sample k of
+    prompt p is drawn with seed `seed_of(seed, p, k)`. `heed` is called before each step; what it raises (a run's stop)
+    ends the sampling. Raises ValueError for a prompt without tokens.
     """
     asked = [Prompt(ids) for ids in prompts]
-    return sample_with(Own(policy, rows=rows), asked, n, sampling=sampling, seed=seed)
+    return sample_with(Own(policy, rows=rows, heed=heed), asked, n, sampling=sampling, seed=seed)

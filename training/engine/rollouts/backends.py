@@ -65,13 +65,22 @@ class Own:
     name = "own"
     logprobs = True
 
-    def __init__(self, policy: Any, *, rows: int = 64, heed: Callable[[], None] = lambda: None) -> None:
-        """`heed` is called whenever an answer has ended; what it raises ends the sampling."""
+    def __init__(self, policy: Any, *, rows: int = 64, heed: Callable[[], object] = lambda: None) -> None:
+        """`heed` is called before each step; what it raises (a run's stop) ends the sampling."""
         self.policy, self.rows, self.heed = policy, rows, heed
 
     def sample(self, prompts: Sequence[Prompt], n: int, *, sampling: Sampling, seed: int) -> list[Sample]:
         """Of `rows` answers written together at most."""
-        return _write(writer_of(self.policy), self.policy, prompts, n, sampling, seed, self.rows, self.heed)
+        return self._write(writer_of(self.policy), prompts, n, sampling, seed)
+
+    def _write(
+        self, write: Callable[..., None], prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int
+    ) -> list[Sample]:
+        drafts = drafts_of(prompts, n, sampling, seed)
+        asks = [Ask(prompt.ids, list(group)) for prompt, group in zip(prompts, drafts, strict=True)]
+        write(self.policy, asks, sampling=sampling, rows=self.rows, heed=self.heed)
+        stops = Stops(self.policy.tokenizer, sampling)
+        return [stops.sample(draft) for group in drafts for draft in group]
 
 
 class Transformers(Own):
@@ -81,7 +90,7 @@ class Transformers(Own):
 
     def sample(self, prompts: Sequence[Prompt], n: int, *, sampling: Sampling, seed: int) -> list[Sample]:
         """Of `rows` answers written together at most; the batch waits for its longest."""
-        return _write(plain.write, self.policy, prompts, n, sampling, seed, self.rows, self.heed)
+        return self._write(plain.write, prompts, n, sampling, seed)
 
 
 def writer_of(policy: Any) -> Callable[..., None]:
@@ -95,20 +104,3 @@ def drafts_of(prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int) 
         if not len(prompt.ids):
             raise ValueError(f"Prompt {place} has no tokens, so there is nothing to answer.")
     return [[Draft(place, seed_of(seed, place, k), sampling) for k in range(n)] for place in range(len(prompts))]
-
-
-def _write(
-    write: Callable[..., None],
-    policy: Any,
-    prompts: Sequence[Prompt],
-    n: int,
-    sampling: Sampling,
-    seed: int,
-    rows: int,
-    heed: Callable[[], None],
-) -> list[Sample]:
-    drafts = drafts_of(prompts, n, sampling, seed)
-    asks = [Ask(prompt.ids, list(group)) for prompt, group in zip(prompts, drafts, strict=True)]
-    write(policy, asks, sampling=sampling, rows=rows, ended=lambda draft: heed())
-    stops = Stops(policy.tokenizer, sampling)
-    return [stops.sample(draft) for group in drafts for draft in group]

@@ -7,7 +7,7 @@ all that stands before is kept from turn to turn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -80,6 +80,7 @@ def episodes(
     window: int | None = None,
     seed: int = 0,
     rows: int = 64,
+    heed: Callable[[], object] = lambda: None,
 ) -> list[Episode]:
     """One conversation with each environment, in their order, of at most `turns` answers of `sampling.max_tokens`.
 
@@ -133,7 +134,7 @@ def episodes(
     for episode in found:
         asks.setdefault(tuple(episode.ids), Ask(list(episode.ids), [])).drafts.append(draft_of(episode))
     if asks and turns > 0:
-        writer_of(policy)(policy, asks.values(), sampling=sampling, rows=rows, ended=ended)
+        writer_of(policy)(policy, asks.values(), sampling=sampling, rows=rows, ended=ended, heed=heed)
     return found
 
 

@@ -42,22 +42,29 @@ def write(
     sampling: Sampling,
     rows: int,
     ended: Callable[[Draft], Then | None] = lambda draft: None,
+    heed: Callable[[], object] = lambda: None,
 ) -> None:
     """Write all drafts of all asks, at most `rows` at a time, admitted in the order of the asks.
 
     `ended` is called with each draft when it has ended; what it returns is appended, and the next draft goes on from
-    there with the cache of all that stands before.
+    there with the cache of all that stands before. `heed` is called before each step; what it raises ends the writing.
     """
     causal = causal_model(policy.model)
     with light(policy.model), own_attention(causal):
-        Writer(policy, causal, sampling, rows, ended).write(asks)
+        Writer(policy, causal, sampling, rows, ended, heed).write(asks)
 
 
 class Writer:
     """One run of the sampler."""
 
     def __init__(
-        self, policy: Any, causal: Any, sampling: Sampling, rows: int, ended: Callable[[Draft], Then | None]
+        self,
+        policy: Any,
+        causal: Any,
+        sampling: Sampling,
+        rows: int,
+        ended: Callable[[Draft], Then | None],
+        heed: Callable[[], object],
     ) -> None:
         self.backbone = causal.get_decoder()
         self.logits = logits_of(policy.model)
@@ -66,6 +73,7 @@ class Writer:
         self.sampling = sampling
         self.rows = rows
         self.ended = ended
+        self.heed = heed
         self.groups: list[Group] = []
         self.waiting: deque[tuple[Prefix, list[Draft]]] = deque()
         self.said: list[Extension] = []  # what environments said, not yet read; their answers hold their rows
@@ -74,6 +82,7 @@ class Writer:
         """Until nothing waits and nothing is being written."""
         self.waiting.extend((Prefix(ask.ids), list(ask.drafts)) for ask in asks if ask.drafts)
         while self.waiting or self.said or self.groups:
+            self.heed()
             self._admit()
             if self.groups:
                 self._step()

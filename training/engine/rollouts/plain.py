@@ -27,6 +27,7 @@ def write(
     sampling: Sampling,
     rows: int,
     ended: Callable[[Draft], Then | None] = lambda draft: None,
+    heed: Callable[[], object] = lambda: None,
 ) -> None:
     """As `own.write`; a conversation is read again for each answer in it."""
     training = policy.model.training
@@ -36,7 +37,7 @@ def write(
     try:
         while waiting:
             batch, waiting = waiting[:rows], waiting[rows:]
-            _decode(policy, batch, sampling, stops)
+            _decode(policy, batch, sampling, stops, heed)
             for ask in batch:
                 draft = ask.drafts[0]
                 then = ended(draft)
@@ -47,7 +48,7 @@ def write(
         policy.model.train(training)
 
 
-def _decode(policy: Any, batch: Sequence[Ask], sampling: Sampling, stops: Stops) -> None:
+def _decode(policy: Any, batch: Sequence[Ask], sampling: Sampling, stops: Stops, heed: Callable[[], object]) -> None:
     device = policy.device
     backbone = causal_model(policy.model).get_decoder()
     logits = logits_of(policy.model)
@@ -62,6 +63,7 @@ def _decode(policy: Any, batch: Sequence[Ask], sampling: Sampling, stops: Stops)
     cache, position = output.past_key_values, positions[:, -1:]
     live = [ask.drafts[0] for ask in batch]
     while True:
+        heed()
         numbers = torch.tensor([draft.draw for draft in live], dtype=torch.float64, device=device)
         drawn = draw(logits(output.last_hidden_state[:, -1]), numbers, sampling)
         full = drawn.full.tolist() if drawn.full is not None else [None] * len(live)
