@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.toy_training import Stopped, attempt, told, train
 from training.engine import checkpoints
-from training.recipes.context import Cancelled
+from training.recipes.context import Cancelled, RecipeError
 
 
 class Breaking(checkpoints.Disk):
@@ -172,3 +172,11 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path, unbroke
     monkeypatch.setattr(checkpoints, "disk", Full())
     assert train(attempt(tmp_path / "attempt-1")) == unbroken[0]
     assert "could not be written" in (tmp_path / "attempt-1" / "events.jsonl").read_text()
+
+
+def test_records_that_were_erased_meanwhile_are_not_taken_for_others(tmp_path):
+    train(attempt(tmp_path / "attempt-1"))
+    again = attempt(tmp_path / "attempt-2", before=[tmp_path / "attempt-1"])
+    with pytest.raises(RecipeError, match="records may have been erased") as caught:
+        train(again, rows=9)
+    assert caught.value.code == "run.data_changed"

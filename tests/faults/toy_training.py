@@ -36,12 +36,12 @@ def attempt(folder, *, before=(), seed=0, **options):
     )
 
 
-def train(run, *, epochs=2, best=None, patience=0, at_step=lambda number: None):
+def train(run, *, epochs=2, rows=ROWS, best=None, patience=0, at_step=lambda number: None):
     """Its losses go to the run's events; returns the weights. Each epoch is 3 steps."""
     random.seed(run.seed), np.random.seed(run.seed), torch.manual_seed(run.seed)
     net = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.Linear(8, 1))
     loop = engine.loop.Loop(net.parameters(), lr=0.05, steps=3 * epochs, schedule="cosine", weight_decay=0.1)
-    rows = [SimpleNamespace(name=f"row {n}", numbers=[random.random() for _ in range(3)]) for n in range(ROWS)]
+    rows = [SimpleNamespace(name=f"row {n}", numbers=[random.random() for _ in range(3)]) for n in range(rows)]
     batches = engine.loop.Batches(rows, size=SIZE, epochs=epochs)
     run.metrics(0, 3 * epochs, start=float(net[0].weight.detach().sum()))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from training import engine
-from training.recipes.context import Cancelled, RunContext
+from training.recipes.context import Cancelled, RecipeError, RunContext
 
 if TYPE_CHECKING:
     from training.engine.checkpoints import Checkpoints
@@ -147,10 +147,17 @@ class Keeper:
         if self.run.resumed is None:
             return
         state = self.run.resumed.state
+        try:
+            self.batches.load_state_dict(state["batches"])
+        except ValueError as error:
+            raise RecipeError(
+                "run.data_changed",
+                f"The data is not what it was when the checkpoint was written; records may have been erased. {error}",
+                "Press Try again: a new run starts from the beginning with what is there now.",
+            ) from error
         self._put_back(state)
         if self.loop is not None:
             self.loop.load_state_dict(state["loop"])
-        self.batches.load_state_dict(state["batches"])
         if self.best is not None and state["best"]:
             self.best.value, self.best.step, self.best.since = state["best"]
         self.over = state["over"]
