@@ -1,5 +1,6 @@
 """Base models, passages, measures: the small parts."""
 
+import json
 import subprocess
 import sys
 
@@ -56,6 +57,9 @@ def test_the_registry_learns_what_a_base_is(base):
     assert found["refused"] is None
     assert found["architecture"] == "LlamaForCausalLM"
     assert 500_000 < found["parameters"] < 3_000_000
+    assert found["notes"] == []
+    assert found["mask"][-1] == ("Good day.<|end|>", True)
+    assert json.loads(json.dumps(found))["refused"] is None
 
 
 def test_a_base_that_is_not_there_is_refused_with_what_to_do(tmp_path):

@@ -41,6 +41,16 @@ def test_a_folder_is_looked_at_in_a_child_and_registered(db, capsys, tmp_path, m
     assert not BaseModel.objects.filter(name="other").exists()
 
 
+def test_what_was_found_out_about_its_template_is_said_and_what_is_trained_is_shown(db, capsys, tmp_path, monkeypatch):
+    mask = [["user: Hello there. assistant: ", False], ["Good day.<|im_end|>", True]]
+    report = {"parameters": 5, "refused": None, "notes": ["This template has no system role."], "mask": mask}
+    monkeypatch.setattr(base_models, "look_at", lambda location: report)
+    call_command("base_model", "add", str(tmp_path), "--name", "mine")
+    said = capsys.readouterr().out
+    assert "- This template has no system role." in said
+    assert "user: Hello there. assistant: [[Good day.<|im_end|>]]" in said
+
+
 def test_what_is_no_model_is_refused_with_its_reason(db, tmp_path):
     with pytest.raises(CommandError, match="neither a folder"):
         call_command("base_model", "add", "nowhere")

@@ -31,7 +31,13 @@ class Command(BaseCommand):
                 base = add_base_model(name=name or location.rstrip("/").rsplit("/", 1)[-1], location=location)
             except RedpenError as error:
                 raise CommandError(error.message) from error
-            self.stdout.write(f"{base}: {base.check_report.get('parameters', 0):,} parameters, ready.")
+            report = base.check_report
+            self.stdout.write(f"{base}: {report.get('parameters', 0):,} parameters, ready.")
+            for note in report.get("notes", []):
+                self.stdout.write(f"- {note}")
+            if mask := report.get("mask"):
+                shown = "".join(f"[[{text}]]" if trained else text for text, trained in mask)
+                self.stdout.write(f"A conversation as it is trained, the trained part in brackets:\n{shown}")
         else:
             for base in BaseModel.objects.order_by("name"):
                 size = base.check_report.get("parameters")
