@@ -95,3 +95,13 @@ def test_a_whole_model_in_half_precision_is_measured(base, prompts, tmp_path):
 def test_a_model_with_part_of_its_layers_cannot_write(base, prompts, tmp_path):
     with pytest.raises(CannotExport, match="2 of its base's 3 layers"):
         export(Policy.load(base, depth=0.67, lora=Lora(rank=2)), tmp_path, prompts=prompts)
+
+
+def test_a_runs_artifact_is_exported_from_the_command_line(policy, base, tmp_path, capsys):
+    policy.save(tmp_path / "run")
+    (tmp_path / "run" / "redpen.json").write_text(json.dumps({"kind": "policy", "base": str(base)}))
+    assert exporting.main([str(tmp_path / "run"), str(tmp_path / "whole")]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["same"], said["prompts"], said["reason"]) == (True, 3, "")
+    assert (tmp_path / "whole" / "config.json").exists()
+    assert exporting.main([]) == 2

@@ -3,20 +3,25 @@ round trip that shows whether it still says the same.
 
 A merge adds numbers of different sizes, and rounds; a folder may lose its template. Both are found out here and not by
 whoever uses the model: the same prompts are answered greedily before and after, from the files as they were written.
+
+`python -m training.engine.export POLICY FOLDER [BASE]` does it for a run's artifact.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from peft import PeftModel
 
 from training.engine.adapters import names_of
-from training.engine.chats import stop_ids
+from training.engine.chats import render_chat, stop_ids
 from training.engine.logprobs import causal_model, completion_logprobs
 from training.engine.models import Precision, load_base
 from training.engine.packs import lay_out
@@ -24,6 +29,7 @@ from training.engine.policy import Policy
 from training.engine.rollouts import Sampling, sample
 from training.engine.rows import row_from_ids
 
+ASKS = ("Hello. Who are you?", "What is a good way to learn something new?", "Write three short sentences about rain.")
 NEAR = 0.05  # nats; two tokens nearer than this may change places by rounding
 
 
@@ -129,3 +135,23 @@ def _differs(prompt: int, ids: list[int], others: list[int], gap: torch.Tensor, 
         f"Prompt {prompt + 1} is answered differently from token {place + 1} on, where log-probabilities moved by up "
         f"to {moved:.2g}, {why}."
     )
+
+
+def main(arguments: list[str]) -> int:
+    """Export a run's policy and print what came of it as one JSON object; 1 where it answers differently."""
+    if len(arguments) not in (2, 3):
+        print("usage: python -m training.engine.export POLICY FOLDER [BASE]", file=sys.stderr)  # noqa: T201
+        return 2
+    artifact, folder = Path(arguments[0]), Path(arguments[1])
+    card = json.loads((artifact / "redpen.json").read_text("utf-8"))
+    base = arguments[2] if len(arguments) == 3 else card["base"]
+    policy = Policy.open(base, artifact, precision=card.get("precision", "fp32"))
+    prompts = [render_chat(policy.tokenizer, [{"role": "user", "content": ask}], response=None).ids for ask in ASKS]
+    found = export(policy, folder, prompts=prompts)
+    print(json.dumps({**asdict(found), "folder": str(found.folder)}))  # noqa: T201
+    return 0 if found.same else 1
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    raise SystemExit(main(sys.argv[1:]))
