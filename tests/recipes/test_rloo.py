@@ -54,7 +54,7 @@ def test_the_gradient_is_that_of_the_equation(base):
     answers = Answers([ask], [group], rewards, {"checker": rewards})
     config = rloo.Config(temperature=0.9, beta=0.0)
 
-    advantages = engine.credit.leave_one_out(rewards)
+    _, advantages = rloo.credited(config, policy, answers)
     units = with_advantages(answers.units(config.budget), advantages)
     (pack,) = engine.packs.micro_batches(units, tokens=config.budget)
     loss = rloo.loss_of(config, policy, pack, Gap(), 1.0)

@@ -78,19 +78,18 @@ def train(run: RunContext, config: Config) -> None:
 
     for step in steps(run, loop, batches, parts={"policy": policy}, evaluate=held_out, every=config.every):
         answers = answer(run, config, policy, judge, step.batch, config.samples, seed=seed_of(run, step.number))
-        answers = with_kl(config, policy, answers)
-        advantages = engine.credit.leave_one_out(answers.rewards)
+        answers, advantages = credited(config, policy, answers)
         step.report(**answers.figures(), **improve(run, config, policy, loop, answers, advantages))
         answers.show(run, step.number + 1, advantages)
     finish(run, config, policy, held_out)
 
 
-def with_kl(config: Config, policy: Policy, answers: Answers) -> Answers:
-    """R' of R: the policy's own log-probabilities over the reference's, summed over each answer."""
-    if not config.beta:
-        return answers
-    units = with_reference(config, policy, with_old(config, policy, answers.units(config.budget)))
-    return answers.with_part("kl", -config.beta * kl_of_answers(units, answers.rewards))
+def credited(config: Config, policy: Policy, answers: Answers) -> tuple[Answers, Tensor]:
+    """R' of R, with the policy's own log-probabilities over the reference's summed over each answer; A of R' [Q, G]."""
+    if config.beta:
+        units = with_reference(config, policy, with_old(config, policy, answers.units(config.budget)))
+        answers = answers.with_part("kl", -config.beta * kl_of_answers(units, answers.rewards))
+    return answers, engine.credit.leave_one_out(answers.rewards)
 
 
 def improve(
