@@ -7,6 +7,7 @@ import pytest
 
 from tests.recipes.conftest import carry_out
 from tests.recipes.judged import rows_of, with_rows, write_judged
+from tests.recipes.quality import true_quality
 from training import engine
 from training.engine.policy import Policy
 from training.recipes import dpo
@@ -218,7 +219,7 @@ def test_kto_learns_from_single_verdicts_of_both_kinds(tmp_path, base, policy):
 def test_ktos_zero_point_is_read_from_answers_to_other_prompts(policy, preferences, tmp_path, base):
     units = dpo.prepare(context(tmp_path, base, rows_of(preferences)), dpo.Config(**TINY), policy.tokenizer, "train")
     first, second = units[0][0], units[1][0]
-    row = dpo.mismatched(first, second)
+    row = engine.answers.swapped(first, second)
     assert engine.answers.prompt_of(row) == engine.answers.prompt_of(first)
     assert engine.answers.completion_of(row) == engine.answers.completion_of(second)
     learner = dpo.Learner(dpo.Config(**{**TINY, "loss": "kto"}), policy, 4096)
@@ -245,17 +246,17 @@ def test_a_policy_that_is_not_its_reference_at_first_is_a_fault(tmp_path, base):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_answers_become_truly_better_by_what_people_prefer(tmp_path, base, world):
+@pytest.mark.timeout(1500)
+def test_answers_become_truly_better_by_what_people_prefer(tmp_path, base, world, record_property):
     """The world knows how good an answer really is; the policy only saw which of two somebody preferred."""
-    from tests.recipes.quality import true_quality
-
     folder = write_judged(tmp_path, world, 150, kinds=("preference", "ranking"))
-    config = {**TINY, "epochs": 1, "lr": 1e-3, "rank": 8}
+    config = {**TINY, "epochs": 1, "lr": 2e-3, "rank": 8, "beta": 0.3, "sft_weight": 1.0, "evaluate_every": 20}
     before = true_quality(world, base, None)
     rises = []
-    for seed in range(3):
+    for seed in range(2):
         done = carry_out(tmp_path / f"run {seed}", "dpo", config, base_model=base, snapshot=folder, seed=seed)
         rises.append(true_quality(world, base, done.artifact) - before)
-    assert sum(rise > 0 for rise in rises) >= 2
-    assert sum(rises) / len(rises) > 0.03
+        metrics = done.of("artifact")[0]["metrics"]
+        record_property(f"seed {seed}", f"{before:.3f} {rises[-1]:+.3f} {metrics}")
+        assert metrics["dev_accuracy"] > 0.6
+    assert min(rises) > 0

@@ -189,12 +189,13 @@ def test_nothing_to_compare_is_said_with_what_to_do(tmp_path, base, judged):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_held_out_pairs_are_told_apart_better_than_by_their_length(tmp_path, base, world):
+@pytest.mark.timeout(1500)
+def test_held_out_pairs_are_told_apart_better_than_by_their_length(tmp_path, base, world, record_property):
     folder = write_judged(tmp_path, world, 700, kinds=("preference",))
     config = {**TINY, "epochs": 3, "rank": 8, "evaluate_every": 20}
     run = carry_out(tmp_path / "run", "reward_model", config, base_model=base, snapshot=folder)
     metrics = run.of("artifact")[0]["metrics"]
+    record_property("metrics", str(metrics))
     learned, by_length = ((metrics[f"dev_{n}"] + metrics[f"test_{n}"]) / 2 for n in ("accuracy", "accuracy_of_length"))
     assert learned > 0.6
     assert learned > by_length + 0.05

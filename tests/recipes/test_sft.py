@@ -7,6 +7,7 @@ import pytest
 from tests.recipes.conftest import carry_out
 from tests.recipes.fresh import in_a_fresh_process
 from tests.recipes.judged import rows_of, with_rows, write_judged
+from tests.recipes.quality import true_quality
 from training import engine
 from training.engine.policy import Policy
 from training.recipes import sft
@@ -200,16 +201,15 @@ def test_a_run_may_go_on_from_the_policy_of_another(small_run, tmp_path, base, j
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_answers_become_truly_better_by_what_people_wrote(tmp_path, base, world):
+@pytest.mark.timeout(1500)
+def test_answers_become_truly_better_by_what_people_wrote(tmp_path, base, world, record_property):
     """The world knows how good an answer really is; the policy only read rewrites and demonstrations."""
-    from tests.recipes.quality import true_quality
-
     folder = write_judged(tmp_path, world, 160, kinds=("rewrite", "demonstration"))
-    config = {**TINY, "epochs": 3, "lr": 3e-3, "rank": 8}
+    config = {**TINY, "epochs": 3, "lr": 3e-3, "rank": 8, "evaluate_every": 10}
+    before = true_quality(world, base, None)
     rises = []
-    for seed in range(3):
+    for seed in range(2):
         done = carry_out(tmp_path / f"run {seed}", "sft", config, base_model=base, snapshot=folder, seed=seed)
-        rises.append(true_quality(world, base, done.artifact) - true_quality(world, base, None))
-    assert min(rises) > 0
-    assert sum(rises) / len(rises) > 0.05
+        rises.append(true_quality(world, base, done.artifact) - before)
+        record_property(f"seed {seed}", f"{before:.3f} {rises[-1]:+.3f} {done.of('artifact')[0]['metrics']}")
+    assert min(rises) > 0.03

@@ -64,3 +64,10 @@ def prompt_of(row: Row) -> list[int]:
 def completion_of(row: Row) -> list[int]:
     """The answer's tokens in a row."""
     return [token for token, trained in zip(row.ids, row.trained, strict=True) if trained]
+
+
+def swapped(prompt: Row, answer: Row) -> Row:
+    """The answer of one row to the prompt of another."""
+    before, after = prompt_of(prompt), completion_of(answer)
+    learned = [False] * len(before) + [True] * len(after)
+    return Row(name=f"{answer.name} to {prompt.name}", ids=[*before, *after], trained=learned)

@@ -250,13 +250,17 @@ class Learner:
         if self.config.loss == "kto":
             zero = self.zero_point([row for unit in batch for row in unit])
             return lambda pack: self.of_answers(pack, zero)
-        weight = sum(unit[0].of_row["weight"] for unit in batch)
-        tokens = sum(sum(unit[0].trained) for unit in batch)
-        return lambda pack: self.of_pairs(pack, exchange=weight / tokens)
+        whole = engine.distributed.here().sums(
+            {
+                "weight": sum(unit[0].of_row["weight"] for unit in batch),
+                "tokens": float(sum(sum(unit[0].trained) for unit in batch)),
+            }
+        )
+        return lambda pack: self.of_pairs(pack, exchange=whole["weight"] / whole["tokens"])
 
     def of_pairs(self, pack: Pack, *, exchange: float = 1.0) -> Loss:
         """The loss of a pack of pairs; `exchange`: the step's pairs over its chosen answers' tokens."""
-        config, objectives, beta = self.config, engine.objectives, self.config.strictness
+        config, objectives = self.config, engine.objectives
         logprobs = engine.logprobs.completion_logprobs(self.policy.model, pack).values
         chosen, rejected = engine.answers.pairs_of(pack)
         weights = pack.by_row("weight")[chosen]
@@ -264,26 +268,18 @@ class Learner:
         def of(values: Tensor) -> PairLogprobs:
             return objectives.PairLogprobs.of(values, pack.ragged, chosen=chosen, rejected=rejected)
 
-        now = of(logprobs)
-        if config.loss == "orpo":
-            loss = objectives.orpo(now, beta=beta, weights=weights)
-        elif config.loss == "simpo":
-            loss = objectives.simpo(now, beta=beta, gamma=config.gamma, weights=weights)
-        else:
-            then = of(self.reference(pack))
-            if config.loss == "dpo":
-                smoothing = config.label_smoothing
-                loss = objectives.dpo(now, then, beta=beta, label_smoothing=smoothing, weights=weights)
-            elif config.loss == "robust":
-                loss = objectives.dpo_robust(now, then, beta=beta, flipped=config.flipped, weights=weights)
-            else:
-                plain = {
-                    "ipo": objectives.ipo,
-                    "hinge": objectives.dpo_hinge,
-                    "mean": objectives.dpo_mean,
-                    "apo_zero": objectives.apo_zero,
-                }[config.loss]
-                loss = plain(now, then, beta=beta, weights=weights)
+        function, options = {
+            "dpo": (objectives.dpo, {"label_smoothing": config.label_smoothing}),
+            "ipo": (objectives.ipo, {}),
+            "hinge": (objectives.dpo_hinge, {}),
+            "robust": (objectives.dpo_robust, {"flipped": config.flipped}),
+            "mean": (objectives.dpo_mean, {}),
+            "apo_zero": (objectives.apo_zero, {}),
+            "orpo": (objectives.orpo, {}),
+            "simpo": (objectives.simpo, {"gamma": config.gamma}),
+        }[config.loss]
+        given = [of(logprobs)] if config.loss in FREE else [of(logprobs), of(self.reference(pack))]
+        loss: Loss = function(*given, beta=config.strictness, weights=weights, **options)
         if config.sft_weight:
             of_chosen = (pack.row_of[:, None] == chosen).any(-1)
             nll = objectives.sft(logprobs, weights=of_chosen.to(logprobs.dtype))
@@ -312,13 +308,13 @@ class Learner:
 
     def zero_point(self, rows: Sequence[Row]) -> float:
         """How far the policy has gone on answers that belong to another prompt: each prompt with its neighbour's."""
-        if len(rows) < 2:
-            return 0.0
-        answered = [
-            mismatched(rows[place], rows[other]) for place, other in enumerate(engine.objectives.mismatched(len(rows)))
-        ]
-        gaps = engine.policy.log_ratios(self.policy, answered, tokens=self.budget)
-        return max(0.0, sum(gaps) / len(gaps))
+        gaps: list[float] = []
+        if len(rows) > 1:
+            partners = engine.objectives.mismatched(len(rows))
+            answered = [engine.answers.swapped(rows[place], rows[other]) for place, other in enumerate(partners)]
+            gaps = engine.policy.log_ratios(self.policy, answered, tokens=self.budget)
+        whole = engine.distributed.here().sums({"gap": sum(gaps), "rows": float(len(gaps))})
+        return max(0.0, whole["gap"] / whole["rows"]) if whole["rows"] else 0.0
 
     def measure(self, units: Sequence[Sequence[Row]], prefix: str) -> dict[str, float]:
         """On held-out units: the loss, the share of pairs whose chosen answer has the higher reward and by how much, or
@@ -353,13 +349,6 @@ class Learner:
             figures |= {"accuracy": means["rewards/accuracy"], "margin": means["rewards/margin"]}
             figures |= {"logps_chosen": means["logps/chosen"], "logps_rejected": means["logps/rejected"]}
         return {f"{prefix}{name}": value for name, value in figures.items()}
-
-
-def mismatched(prompt: Row, answer: Row) -> Row:
-    """The answer of one row to the prompt of another."""
-    before, after = engine.answers.prompt_of(prompt), engine.answers.completion_of(answer)
-    learned = [False] * len(before) + [True] * len(after)
-    return engine.packs.Row(name=f"{prompt.name}, {answer.name}", ids=[*before, *after], trained=learned)
 
 
 @dataclass
@@ -412,6 +401,7 @@ RECIPE = Recipe(
             "epochs": 2,
             "batch_size": 8,
             "lr": 2e-4,
+            "sft_weight": 1.0,  # without it a small model soon writes neither answer (docs/recipes.md)
             "passage_tokens": 160,
             "max_tokens": 512,
             "evaluate_every": 10,

@@ -105,7 +105,9 @@ def train(run: RunContext, config: Config) -> None:
         f"{len(data['test'])} (test)."
     )
 
-    cuts = engine.reward_scoring.Cuts(config.rating_steps) if scale and config.rating_steps else None
+    cuts = None
+    if scale and config.rating_steps:
+        cuts = engine.reward_scoring.Cuts(config.rating_steps).to(policy.device)
     batches = engine.loop.Batches(data["train"], size=config.batch_size, epochs=config.epochs, seed=run.seed)
     loop = engine.loop.Loop(
         [
