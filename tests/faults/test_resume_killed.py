@@ -14,24 +14,39 @@ import pytest
 from tests.faults.toy_training import told_by_platform
 from tests.recipes.judged import write_judged
 from tests.tiny_base import REPOSITORY, tiny_base
+from training.engine.checkpoints import checkpoints_in
 from training.worlds.support import World
 
-SHORT = {"passage_tokens": 0, "rank": 4, "new_answers": 2, "max_new_tokens": 8}
-LEARNED = {**SHORT, "epochs": 2, "batch_size": 8, "lr": 1e-3, "evaluate_every": 2, "patience": 0}
-PRACTISED = {**SHORT, "prompts": 4, "samples": 4, "held_out": 2, "every": 3, "lr": 1e-3, "checker": "support"}
-RECIPES = {
-    "sft": LEARNED,
-    "dpo": LEARNED,
-    "grpo": {**PRACTISED, "steps": 8, "beta": 0.01, "updates": 2},
-    "ppo": {**PRACTISED, "steps": 6},
-    "reward_model": {name: value for name, value in LEARNED.items() if name not in ("new_answers", "max_new_tokens")},
+LEARNED = {"passage_tokens": 0, "rank": 4, "epochs": 2, "batch_size": 4, "lr": 1e-3, "evaluate_every": 3}
+WRITES = {"new_answers": 2, "max_new_tokens": 8}
+PRACTISED = {
+    **WRITES,
+    "passage_tokens": 0,
+    "rank": 4,
+    "prompts": 3,
+    "samples": 4,
+    "held_out": 2,
+    "every": 3,
+    "lr": 1e-3,
 }
+RECIPES = {
+    "sft": {**LEARNED, **WRITES},
+    "dpo": {**LEARNED, **WRITES},
+    "grpo": {**PRACTISED, "steps": 9, "beta": 0.01, "updates": 2},
+    "ppo": {**PRACTISED, "steps": 9},
+    "reward_model": LEARNED,
+}
+JUDGED = ("grpo", "ppo")  # they need a reward model
+KINDS = ("preference", "demonstration", "verdict")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = write_judged(tmp_path_factory.mktemp("judged"), World(0), 40)
-    return {"base_model": str(tiny_base()), "snapshot": str(folder)}
+    folder = write_judged(tmp_path_factory.mktemp("judged"), World(0), 20, kinds=KINDS)
+    given = {"base_model": str(tiny_base()), "snapshot": str(folder)}
+    judge = Attempt(tmp_path_factory.mktemp("judge"), 1, given, "reward_model")
+    judge.result()
+    return {**given, "judge": str(judge.folder / "artifact")}
 
 
 class Attempt:
@@ -41,9 +56,11 @@ class Attempt:
         self.folder = run / f"attempt-{number}"
         self.folder.mkdir(parents=True)
         before = [str(run / f"attempt-{earlier}") for earlier in range(number - 1, 0, -1)]
-        order = {**data, "recipe": recipe, "config": RECIPES[recipe], "seed": 5, "threads": 1}
+        models = {"reward_model": data["judge"]} if recipe in JUDGED else {}
+        order = {**data, "models": models, "recipe": recipe, "config": RECIPES[recipe], "seed": 5, "threads": 1}
         order |= {"resume_from": before, "checkpoint_steps": 1}
         (self.folder / "run.json").write_text(json.dumps(order))
+        self.saved = set()
         self.log = (self.folder / "log.txt").open("w")
         self.started = time.monotonic()
         self.process = subprocess.Popen(
@@ -55,9 +72,11 @@ class Attempt:
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
-    def said(self, kind="metrics"):
-        path = self.folder / "events.jsonl"
-        return path.read_text().count(f'"type": "{kind}"') if path.exists() else 0
+    def done(self):
+        """How many steps this attempt has saved by itself."""
+        found = {one.step for one in checkpoints_in(self.folder / "checkpoints")}
+        self.saved |= found
+        return len(self.saved)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
@@ -112,15 +131,15 @@ def test_killed_three_times_in_one_run_it_comes_to_the_same_end(data, unbroken, 
     chance = random.Random(f"three kills of {recipe}")
     for number in (1, 2, 3):
         attempt = Attempt(tmp_path, number, data, recipe)
-        enough = attempt.said() + chance.randint(1, 2)
-        while attempt.said() < enough and attempt.process.poll() is None:
+        steps = chance.randint(1, 2)
+        while attempt.done() < steps and attempt.process.poll() is None:
             time.sleep(0.005)
         time.sleep(chance.random() * 0.3)
         attempt.kill()
         assert attempt.process.returncode == -signal.SIGKILL, "it had ended already: make it longer"
     last = Attempt(tmp_path, 4, data, recipe)
     assert last.result() == expected
-    assert last.said("resumed") == 1
+    assert '"type": "resumed"' in (last.folder / "events.jsonl").read_text()
 
 
 @pytest.mark.full
