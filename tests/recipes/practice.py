@@ -1,6 +1,11 @@
 """Cheap practice for the recipes that learn from their own answers: few prompts, short answers, programs that judge."""
 
+import statistics
+
 from tests.recipes.conftest import carry_out
+from training.engine.policy import Policy
+from training.engine.rollouts import Sampling, sample
+from training.engine.scoring import prompt_ids
 from training.recipes import rewarding
 
 QUICK = {
@@ -42,3 +47,27 @@ def adapter_of(run):
     from safetensors.torch import load_file
 
     return load_file(run.artifact / "adapter_model.safetensors")
+
+
+def quality_told(name, world, base, adapter, rewards=()):
+    """By how much the true quality of answers rose, with a 95 % interval over prompts; said as well. 100 held-out
+    prompts, three answers each at temperature 0.7, the same seeds before and after.
+    """
+    asked = world.prompts(100, seed=199, split="test")
+    before, after = (qualities(world, asked, base, which) for which in (None, adapter))
+    rises = [now - then for now, then in zip(after, before, strict=True)]
+    rise, half = statistics.fmean(rises), 1.96 * statistics.stdev(rises) / len(rises) ** 0.5
+    paid = f", reward {rewards[0]:.2f} -> {rewards[-1]:.2f}" if rewards else ""
+    said = (
+        f"true quality {statistics.fmean(before):.3f} -> {statistics.fmean(after):.3f}, rise {rise:.3f} +- {half:.3f}"
+    )
+    print(f"\n{name}: {said}{paid}")  # noqa: T201
+    return rise
+
+
+def qualities(world, asked, base, adapter):
+    policy = Policy.open(base, adapter)
+    ids = [prompt_ids(policy.tokenizer, one.messages, [], passage_tokens=0) for one in asked]
+    drawn = sample(policy, ids, 3, sampling=Sampling(max_tokens=120, temperature=0.7), seed=7)
+    found = [world.true_quality(asked[one.prompt], one.text) for one in drawn]
+    return [statistics.fmean(found[start : start + 3]) for start in range(0, len(found), 3)]

@@ -6,8 +6,7 @@ import math
 import pytest
 import torch
 
-from tests.recipes.practice import QUICK, adapter_of, judge_by, practise, starts_with_hi
-from tests.recipes.quality import true_quality
+from tests.recipes.practice import QUICK, adapter_of, judge_by, practise, quality_told, starts_with_hi
 from tests.recipes.test_grpo import stop_at
 from training import engine
 from training.engine.heads import ScoreHead
@@ -235,7 +234,6 @@ def test_the_reward_rises_and_the_true_quality_is_told(tmp_path, base, snapshot,
     }
     models = {"span_reward_model": span_reward_model.artifact}
     run = practise(tmp_path, "ppo", base, snapshot, monkeypatch, check=None, models=models, **config)
-    before, after = (true_quality(world, base, adapter) for adapter in (None, run.artifact))
     rewards = run.figures("reward")
-    print(f"\nppo: true quality {before:.3f} -> {after:.3f}, reward {rewards[0]:.2f} -> {rewards[-1]:.2f}")  # noqa: T201
+    quality_told("ppo", world, base, run.artifact, rewards)
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.15
