@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from training.engine.shielding import encode as encode
+from training.engine.shielding import shield, unshield
+
 Message = Mapping[str, Any]
 Offset = tuple[int, int]
 
@@ -106,7 +109,9 @@ def render_chat(
     prompt = write(messages, ask=True)
     prompt_ids, prompt_offsets = encode(tokenizer, prompt)
     if response is None:
-        return RenderedChat(prompt_ids, prompt_offsets, prompt, [False] * len(prompt_ids), len(prompt), len(prompt))
+        text, mask = unshield(tokenizer, prompt), [False] * len(prompt_ids)
+        return RenderedChat(prompt_ids, prompt_offsets, text, mask, len(prompt), len(prompt))
+    response = shield(tokenizer, response)
     lead, close = _around(write, messages, prompt, response)
     text = prompt + lead + response + close
     start, end = len(prompt) + len(lead), len(prompt) + len(lead) + len(response)
@@ -115,7 +120,7 @@ def render_chat(
     if stop is None:
         raise TemplateRefused(_unclosed(tokenizer, write, messages, prompt))
     mask = [len(prompt_ids) <= place <= stop for place in range(stop + 1)]
-    return RenderedChat(ids[: stop + 1], offsets[: stop + 1], text, mask, start, end)
+    return RenderedChat(ids[: stop + 1], offsets[: stop + 1], unshield(tokenizer, text), mask, start, end)
 
 
 def render_conversation(
@@ -154,7 +159,7 @@ def render_conversation(
         if not text.startswith(prompt):
             raise TemplateRefused(_DIFFERENT)
         ids, offsets = _continue(tokenizer, prompt, prompt_ids, prompt_offsets, text)
-        after = len(prompt) + _length(text[len(prompt) :], messages[place])
+        after = len(prompt) + _length(text[len(prompt) :], write.shielded(messages[place]))
         calls = bool(messages[place].get("tool_calls"))
         stop = _stop(tokenizer, ids, offsets, since=len(prompt_ids), after=after, search=calls)
         if stop is None:
@@ -162,7 +167,7 @@ def render_conversation(
         ids, offsets = ids[: stop + 1], offsets[: stop + 1]
         mask += [False] * (len(prompt_ids) - len(mask)) + [True] * (len(ids) - len(prompt_ids))
         answers.append((len(prompt_ids), len(ids)))
-    return RenderedConversation(ids, offsets, text[: offsets[-1][1]], mask, answers)
+    return RenderedConversation(ids, offsets, unshield(tokenizer, text[: offsets[-1][1]]), mask, answers)
 
 
 def render_answers(tokenizer: Any, messages: Sequence[Message], **options: Any) -> list[RenderedConversation]:
@@ -185,6 +190,7 @@ def render_completion(tokenizer: Any, prompt: str, completion: str, *, stop: boo
     the prompt and the first of the completion are one token, that token is trained. `stop` adds the end of sequence.
     """
     begins = [tokenizer.bos_token_id] if tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else []
+    prompt, completion = shield(tokenizer, prompt), shield(tokenizer, completion)
     before, _ = encode(tokenizer, prompt)
     ids, offsets = encode(tokenizer, prompt + completion)
     border = common_prefix(before, ids)
@@ -196,7 +202,8 @@ def render_completion(tokenizer: Any, prompt: str, completion: str, *, stop: boo
         offsets.append((len(prompt + completion), len(prompt + completion)))
     border += len(begins)
     mask = [place >= border for place in range(len(ids))]
-    return RenderedChat(ids, offsets, prompt + completion, mask, len(prompt), len(prompt + completion))
+    text = unshield(tokenizer, prompt + completion)
+    return RenderedChat(ids, offsets, text, mask, len(prompt), len(text))
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -232,12 +239,6 @@ def stop_ids(tokenizer: Any) -> set[int]:
     return found
 
 
-def encode(tokenizer: Any, text: str) -> tuple[list[int], list[Offset]]:
-    """Ids and their offsets; nothing is added."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return list(encoded["input_ids"]), [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
-
-
 _DIFFERENT = (
     "The chat template renders a conversation differently before an answer than when it asks for one, "
     "so a model trained on it would never see what it is asked."
@@ -263,8 +264,13 @@ class _Writer:
 
     def __call__(self, messages: Sequence[Message], *, ask: bool = False) -> str:
         """The rendered text; with `ask`, the generation prompt at its end."""
-        plain = [dict(message) for message in messages]
+        plain = [self.shielded(message) for message in messages]
         return self._apply(_folded(plain) if self.folds else plain, ask)
+
+    def shielded(self, message: Message) -> dict[str, Any]:
+        """A message whose words are no control tokens."""
+        content = message.get("content")
+        return {**message, "content": shield(self.tokenizer, content)} if isinstance(content, str) else dict(message)
 
     def _apply(self, messages: list[dict[str, Any]], ask: bool) -> str:
         try:
