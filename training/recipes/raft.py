@@ -231,7 +231,8 @@ def fine_tune(
     policy.model.train()
     for batch in engine.loop.batches(rows, size=config.batch_size, epochs=config.epochs, seed=seed):
         run.check_stop()
-        loop.forward_backward(run.heed(engine.packs.micro_batches(batch, tokens=_budget(config))), objective)
+        packs = engine.packs.micro_batches(loop.processes.share(batch), tokens=_budget(config))
+        loop.forward_backward(run.heed(packs), objective)
         values = loop.optim_step()
         run.metrics(first_step + loop.step, total, **values)
     policy.model.eval()
