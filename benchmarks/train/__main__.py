@@ -67,11 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"\n{threads} thread{'s' * (threads > 1)}; its own matrix product: {rate / 1e9:.0f} GFLOP a CPU-second")
         found[threads] = []
         for cell in cells:
-            outcome = measure(cell, ORDERS[chosen.form], chosen, threads)
+            try:
+                outcome = measure(cell, ORDERS[chosen.form], chosen, threads)
+            except Broken as error:
+                say(str(error))
+                outcome = Outcome(cell, skipped="one side failed, see above")
             found[threads].append(outcome)
             for line in outcome.lines(threads=threads, rate=rate):
                 say(line)
     finish(**last_line(found[1]))
+    if any("failed" in outcome.skipped for outcomes in found.values() for outcome in outcomes):
+        raise SystemExit(1)
 
 
 def unusable(device: str, precision: str) -> str:
@@ -154,5 +160,5 @@ def tune(cells: Sequence[Cell], chosen: argparse.Namespace) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (parity.NoParity, Broken) as error:
+    except parity.NoParity as error:
         raise SystemExit(f"{error}\nNo ratio is printed.") from error

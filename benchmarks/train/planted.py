@@ -8,13 +8,14 @@ from typing import Any
 
 from benchmarks.train.cells import NEW_TOKENS, STOPS
 
-VOCABULARY = (1000, 49_000)  # frozen answers are made of these tokens: none of them is special
+FROZEN = (300, 1500)  # frozen answers are made of these tokens: every model here has them, none is special
+STOPPING = (1000, 49_000)  # and of these are drawn those that end a rollout
 
 
 def frozen_answer(step: int, prompt: int, k: int) -> list[int]:
     """Answer k to a prompt of a step, NEW_TOKENS long."""
     rng = random.Random(f"{step}-{prompt}-{k}")
-    return [rng.randrange(*VOCABULARY) for _ in range(NEW_TOKENS)]
+    return [rng.randrange(*FROZEN) for _ in range(NEW_TOKENS)]
 
 
 def reward_of(ids: Sequence[int]) -> float:
@@ -28,5 +29,5 @@ def stop_tokens(tokenizer: Any) -> list[int]:
     A random model finds all tokens about equally likely, so that answers end at lengths with a geometric distribution,
     of mean 48 where the vocabulary has 49,152 tokens, by the stopping that each side has.
     """
-    others = random.Random(0).sample(range(*VOCABULARY), STOPS)
+    others = random.Random(0).sample(range(*STOPPING), STOPS)
     return [tokenizer.eos_token_id, *others]
