@@ -65,12 +65,15 @@ def test_an_answer_is_the_same_alone_as_in_a_full_batch(policy):
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8, 100])
-def test_the_batchs_size_changes_nothing(llama, rows):
+def test_the_batchs_size_changes_nothing_also_where_many_answers_end_early(llama, rows):
     prompts = some_prompts(llama.tokenizer, LENGTHS)
-    expected = sample(llama, prompts, 5, seed=1, rows=30, sampling=Sampling(max_tokens=12))
-    found = sample(llama, prompts, 5, seed=1, rows=rows, sampling=Sampling(max_tokens=12))
+    sampling = Sampling(max_tokens=30, stop_tokens=tuple(range(5, 30)))
+    expected = sample(llama, prompts, 5, seed=1, rows=30, sampling=sampling)
+    assert len({len(one.ids) for one in expected}) > 8
+    found = sample(llama, prompts, 5, seed=1, rows=rows, sampling=sampling)
     assert [one.ids for one in found] == [one.ids for one in expected]
     assert [(one.prompt, one.seed) for one in found] == [(one.prompt, one.seed) for one in expected]
+    assert flat(found) == pytest.approx(flat(expected), abs=1e-5)
 
 
 def test_prompts_are_admitted_in_their_order_as_rows_become_free_and_each_is_read_once(llama, monkeypatch):

@@ -64,7 +64,7 @@ def test_top_p_over_a_flat_distribution_looks_beyond_the_likeliest_tokens():
     assert drawn.tokens.unique().numel() > 1900
 
 
-@pytest.mark.parametrize("number", [0.0, 0.5, 1 - 2**-53])
+@pytest.mark.parametrize("number", [0.0, 0.5, 1 - 2**-53, 1.0])  # 1: as if rounded up
 @pytest.mark.parametrize("cut", [{}, {"top_k": 3}, {"top_p": 0.9}])
 def test_a_token_that_cannot_come_never_does_at_the_borders_either(number, cut):
     scores = torch.full((700,), -torch.inf)
