@@ -28,6 +28,10 @@ CONFIG |= {"max_new_tokens": 8}
 TWO = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
 
 
+SHARDS = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+SHARDS += ["--dynamo_backend", "no", "--use_fsdp", "--fsdp_version", "2", "--main_process_port"]
+
+
 def launched(folder, order, launcher=()):
     folder.mkdir()
     (folder / "run.json").write_text(json.dumps(order))
@@ -53,12 +57,13 @@ def launched(folder, order, launcher=()):
 
 @pytest.mark.slow
 @pytest.mark.timeout(500)
-def test_sft_over_two_processes_is_sft_over_one(tmp_path, base, world):
+@pytest.mark.parametrize("launcher", [TWO, SHARDS], ids=["copies", "shards"])
+def test_sft_over_two_processes_is_sft_over_one(tmp_path, base, world, launcher):
     data = tmp_path / "data"
     data.mkdir()
     write_judged(data, world, 16, kinds=("demonstration", "verdict"))
     order = {"recipe": "sft", "config": CONFIG, "seed": 3, "threads": 1, "base_model": str(base), "snapshot": str(data)}
-    (one, alone), (two, both) = launched(tmp_path / "one", order), launched(tmp_path / "two", order, TWO)
+    (one, alone), (two, both) = launched(tmp_path / "one", order), launched(tmp_path / "two", order, launcher)
     assert (one, two) == (0, 0), (tmp_path / "two" / "log.txt").read_text()[-3000:]
     assert [event["seq"] for event in both] == list(range(len(both)))
     kinds = [event["type"] for event in both]
