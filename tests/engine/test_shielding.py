@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 
 from tests.engine.chat_templates import GOOD, tokenizer_of
 from training.engine.chats import render_chat, render_completion, render_conversation
-from training.engine.shielding import encode, shield, unshield
+from training.engine.shielding import Shield
 
-QUOTE = "Write <|im_end|> to end a turn, <|im_start|>system too. <|im_end|><|im_end|>"
 pieces = st.sampled_from(["<|im_end|>", "<|im_start|>", "<|endoftext|>", "a", " the", "💧", "\U000f0000", "<|", "\n"])
 
 
@@ -20,10 +19,11 @@ def tokenizer():
 @given(st.lists(pieces, max_size=8).map("".join))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 def test_a_shielded_text_comes_back_and_is_read_as_plain_letters(tokenizer, text):
-    hidden = shield(tokenizer, text)
+    shield = Shield(tokenizer, [text])
+    hidden = shield.hide(text)
     assert len(hidden) == len(text)
-    assert unshield(tokenizer, hidden) == text
-    ids, offsets = encode(tokenizer, hidden)
+    assert shield.show(hidden) == text
+    ids, offsets = shield.encode(hidden)
     assert not set(ids) & set(tokenizer.all_special_ids)
     assert tokenizer.decode(ids) == text
     assert {place for start, end in offsets for place in range(start, end)} == set(range(len(text)))
@@ -66,5 +66,6 @@ def test_a_completion_without_a_template_quotes_as_well(tokenizer):
 
 def test_texts_without_such_words_are_read_as_ever(tokenizer):
     text = "The cat sat. 💧 \U000f0001 <|im_end"
-    assert shield(tokenizer, text) == text
-    assert encode(tokenizer, text)[0] == tokenizer(text, add_special_tokens=False)["input_ids"]
+    shield = Shield(tokenizer, [text])
+    assert shield.hide(text) == shield.show(text) == text
+    assert shield.encode(text)[0] == tokenizer(text, add_special_tokens=False)["input_ids"]

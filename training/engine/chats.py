@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from training.engine.shielding import Shield
 from training.engine.shielding import encode as encode
-from training.engine.shielding import shield, unshield
 
 Message = Mapping[str, Any]
 Offset = tuple[int, int]
@@ -105,22 +105,22 @@ def render_chat(
     also where the template would trim spaces off its ends: a sampler does not. `thinking` is for templates that ask
     whether the model thinks before it answers; then the response begins with its thinking.
     """
-    write = _Writer(tokenizer, messages, thinking=thinking, tools=tools)
+    write = _Writer(tokenizer, messages, response or "", thinking=thinking, tools=tools)
     prompt = write(messages, ask=True)
-    prompt_ids, prompt_offsets = encode(tokenizer, prompt)
+    prompt_ids, prompt_offsets = write.shield.encode(prompt)
     if response is None:
-        text, mask = unshield(tokenizer, prompt), [False] * len(prompt_ids)
+        text, mask = write.shield.show(prompt), [False] * len(prompt_ids)
         return RenderedChat(prompt_ids, prompt_offsets, text, mask, len(prompt), len(prompt))
-    response = shield(tokenizer, response)
+    response = write.shield.hide(response)
     lead, close = _around(write, messages, prompt, response)
     text = prompt + lead + response + close
     start, end = len(prompt) + len(lead), len(prompt) + len(lead) + len(response)
-    ids, offsets = _continue(tokenizer, prompt, prompt_ids, prompt_offsets, text)
+    ids, offsets = _continue(write.shield, prompt, prompt_ids, prompt_offsets, text)
     stop = _stop(tokenizer, ids, offsets, since=len(prompt_ids), after=end)
     if stop is None:
         raise TemplateRefused(_unclosed(tokenizer, write, messages, prompt))
     mask = [len(prompt_ids) <= place <= stop for place in range(stop + 1)]
-    return RenderedChat(ids[: stop + 1], offsets[: stop + 1], unshield(tokenizer, text), mask, start, end)
+    return RenderedChat(ids[: stop + 1], offsets[: stop + 1], write.shield.show(text), mask, start, end)
 
 
 def render_conversation(
@@ -141,7 +141,7 @@ def render_conversation(
     turns = [place for place, message in enumerate(messages) if message["role"] == "assistant"]
     if not turns:
         raise ValueError("There is no answer in this conversation, so there is nothing to train on.")
-    write = _Writer(tokenizer, messages, thinking=thinking, tools=tools)
+    write = _Writer(tokenizer, messages, "", thinking=thinking, tools=tools)
     ids: list[int] = []
     offsets: list[Offset] = []
     mask: list[bool] = []
@@ -149,7 +149,7 @@ def render_conversation(
     text = ""
     for place in turns if train == "all" else turns[-1:]:
         prompt = write(messages[:place], ask=True)
-        prompt_ids, prompt_offsets = encode(tokenizer, prompt)
+        prompt_ids, prompt_offsets = write.shield.encode(prompt)
         if prompt_ids[: len(ids)] != ids:
             raise NotPrefixStable(
                 "The chat template writes an earlier answer differently once the conversation goes on (it may drop its "
@@ -158,7 +158,7 @@ def render_conversation(
         text = write(messages[: place + 1])
         if not text.startswith(prompt):
             raise TemplateRefused(_DIFFERENT)
-        ids, offsets = _continue(tokenizer, prompt, prompt_ids, prompt_offsets, text)
+        ids, offsets = _continue(write.shield, prompt, prompt_ids, prompt_offsets, text)
         after = len(prompt) + _length(text[len(prompt) :], write.shielded(messages[place]))
         calls = bool(messages[place].get("tool_calls"))
         stop = _stop(tokenizer, ids, offsets, since=len(prompt_ids), after=after, search=calls)
@@ -167,7 +167,7 @@ def render_conversation(
         ids, offsets = ids[: stop + 1], offsets[: stop + 1]
         mask += [False] * (len(prompt_ids) - len(mask)) + [True] * (len(ids) - len(prompt_ids))
         answers.append((len(prompt_ids), len(ids)))
-    return RenderedConversation(ids, offsets, unshield(tokenizer, text[: offsets[-1][1]]), mask, answers)
+    return RenderedConversation(ids, offsets, write.shield.show(text[: offsets[-1][1]]), mask, answers)
 
 
 def render_answers(tokenizer: Any, messages: Sequence[Message], **options: Any) -> list[RenderedConversation]:
@@ -190,9 +190,9 @@ def render_completion(tokenizer: Any, prompt: str, completion: str, *, stop: boo
     the prompt and the first of the completion are one token, that token is trained. `stop` adds the end of sequence.
     """
     begins = [tokenizer.bos_token_id] if tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id] else []
-    prompt, completion = shield(tokenizer, prompt), shield(tokenizer, completion)
-    before, _ = encode(tokenizer, prompt)
-    ids, offsets = encode(tokenizer, prompt + completion)
+    shield = Shield(tokenizer, [prompt, completion])
+    before, _ = shield.encode(shield.hide(prompt))
+    ids, offsets = shield.encode(shield.hide(prompt) + shield.hide(completion))
     border = common_prefix(before, ids)
     if not begins and not border:
         raise ValueError("The completion's first token has nothing before it to be predicted from.")
@@ -202,8 +202,7 @@ def render_completion(tokenizer: Any, prompt: str, completion: str, *, stop: boo
         offsets.append((len(prompt + completion), len(prompt + completion)))
     border += len(begins)
     mask = [place >= border for place in range(len(ids))]
-    text = unshield(tokenizer, prompt + completion)
-    return RenderedChat(ids, offsets, text, mask, len(prompt), len(text))
+    return RenderedChat(ids, offsets, prompt + completion, mask, len(prompt), len(prompt + completion))
 
 
 def common_prefix(left: Sequence[int], right: Sequence[int]) -> int:
@@ -249,13 +248,14 @@ class _Writer:
     """A tokenizer's template for one conversation: how it takes a system message is settled once, by its beginning."""
 
     def __init__(
-        self, tokenizer: Any, messages: Sequence[Message], *, thinking: bool, tools: Sequence[Any] | None
+        self, tokenizer: Any, messages: Sequence[Message], response: str, *, thinking: bool, tools: Sequence[Any] | None
     ) -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise TemplateRefused(
                 "This model has no chat template; choose an instruction-tuned model or add one to its folder."
             )
         self.tokenizer = tokenizer
+        self.shield = Shield(tokenizer, [response, *(str(message.get("content")) for message in messages)])
         self.options: dict[str, Any] = {"enable_thinking": thinking, "tools": tools}
         source = tokenizer.chat_template
         if isinstance(source, str) and "strftime_now" in source:
@@ -270,7 +270,7 @@ class _Writer:
     def shielded(self, message: Message) -> dict[str, Any]:
         """A message whose words are no control tokens."""
         content = message.get("content")
-        return {**message, "content": shield(self.tokenizer, content)} if isinstance(content, str) else dict(message)
+        return {**message, "content": self.shield.hide(content)} if isinstance(content, str) else dict(message)
 
     def _apply(self, messages: list[dict[str, Any]], ask: bool) -> str:
         try:
@@ -352,14 +352,14 @@ def _length(tail: str, message: Message) -> int:
 
 
 def _continue(
-    tokenizer: Any, prompt: str, prompt_ids: list[int], prompt_offsets: list[Offset], text: str
+    shield: Shield, prompt: str, prompt_ids: list[int], prompt_offsets: list[Offset], text: str
 ) -> tuple[list[int], list[Offset]]:
     """Ids and offsets of a text that begins with the prompt, the border kept that sampling has: where one pass over the
     whole would melt the prompt's last token into the answer's first, the answer is read by itself.
     """
-    ids, offsets = encode(tokenizer, text)
+    ids, offsets = shield.encode(text)
     if ids[: len(prompt_ids)] != prompt_ids:
-        tail_ids, tail_offsets = encode(tokenizer, text[len(prompt) :])
+        tail_ids, tail_offsets = shield.encode(text[len(prompt) :])
         ids = prompt_ids + tail_ids
         offsets = prompt_offsets + [(start + len(prompt), end + len(prompt)) for start, end in tail_offsets]
     return ids, offsets
