@@ -43,6 +43,11 @@ def practise(directory, recipe, base, snapshot, monkeypatch, *, check=starts_wit
     return carry_out(directory, recipe, wanted, base_model=base, snapshot=snapshot, **given)
 
 
+def told_after(run, step):
+    """All figures of the steps after this one, as they were said."""
+    return {event["step"]: event["values"] for event in run.of("metrics") if event["step"] > step}
+
+
 def adapter_of(run):
     from safetensors.torch import load_file
 

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from tests.recipes.practice import QUICK, adapter_of, judge_by, practise, quality_told, starts_with_hi
+from tests.recipes.practice import QUICK, adapter_of, judge_by, practise, quality_told, starts_with_hi, told_after
 from tests.recipes.test_grpo import stop_at
 from training import engine
 from training.engine.heads import ScoreHead
@@ -61,8 +61,7 @@ def test_a_run_that_goes_on_is_the_unbroken_one_bit_for_bit_its_critic_and_its_p
     with pytest.raises(Cancelled):
         get("ppo").train(context, get("ppo").config(wanted))
     second = run_of("second", held_out=0, resume_from=[broken], **settings)
-    for name in ("reward", "loss", "beta", "value", "kl/answer"):
-        assert second.figures(name) == whole.figures(name)[2:]
+    assert told_after(second, 0) == told_after(whole, 2)
     for folder in (".", "critic"):
         mine, theirs = (weights(run.artifact / folder / "adapter_model.safetensors") for run in (second, whole))
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
@@ -237,3 +236,9 @@ def test_the_reward_rises_and_the_true_quality_is_told(tmp_path, base, snapshot,
     rewards = run.figures("reward")
     quality_told("ppo", world, base, run.artifact, rewards)
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 0.15
+
+
+def test_a_step_without_any_verdict_learns_nothing_and_goes_on(run_of):
+    run = run_of(check=lambda ask, text: None, steps=2, prompts=2, samples=2, held_out=0, new_answers=0)
+    assert run.figures("unjudged") == [1.0, 1.0]
+    assert run.figures("kl/answer") == [0.0, 0.0]

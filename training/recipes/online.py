@@ -18,7 +18,7 @@ from pydantic import field_validator
 from training import engine
 from training.recipes.asking import Ask, asks, draw, give_back, question_of, row_of
 from training.recipes.base import RecipeConfig, option
-from training.recipes.context import RunContext
+from training.recipes.context import RecipeError, RunContext
 from training.recipes.rewarding import CHECKERS, Judge, Place, Reduction, weights_of
 
 if TYPE_CHECKING:
@@ -208,12 +208,14 @@ class Answers:
         return ~engine.credit.has_spread(self.rewards)[:, None].expand_as(self.rewards)
 
     def share(self, part: Tensor, *, of: Tensor, by_tokens: bool = False) -> float:
-        """How much of some answers others are, both bool [Q, G], in number or in tokens; 1 of none."""
+        """How much of some answers others are, both bool [Q, G], in number or in tokens; 1 of none. Over all processes:
+        all of them ask, or none.
+        """
         import torch
 
         sizes = torch.tensor([[float(len(one.ids)) if by_tokens else 1.0 for one in group] for group in self.groups])
-        everything = (sizes * of).sum().item()
-        return (sizes * part).sum().item() / everything if everything else 1.0
+        sums = engine.distributed.here().sums({"part": (sizes * part).sum().item(), "of": (sizes * of).sum().item()})
+        return sums["part"] / sums["of"] if sums["of"] else 1.0
 
     def figures(self, *, groups: bool = True) -> dict[str, float]:
         """The step in figures: rewards with their parts, and what tells of trouble; with `groups`, how many of them are
@@ -272,7 +274,15 @@ def correlation(a: Tensor, b: Tensor) -> float:
 def answer(
     run: RunContext, config: Practice, policy: Policy, judge: Judge, chosen: Sequence[Ask], n: int, *, seed: int
 ) -> Answers:
-    """Draw `n` answers to each prompt and have them judged."""
+    """Draw `n` answers to each prompt and have them judged. Raises RecipeError where the model's layers are spread over
+    processes: none of them could write by itself.
+    """
+    if engine.distributed.here().sharded:
+        raise RecipeError(
+            "run.sharded",
+            "A policy whose layers are spread over processes cannot write answers while it learns.",
+            "Use one process, or several that hold the whole model each (DDP).",
+        )
     groups = draw(run, policy, chosen, n, sampling=config.sampling, seed=seed, rows=config.decode_rows)
     asked = [ask for ask in chosen for _ in range(n)]
     verdict = judge(asked, [one for group in groups for one in group])
@@ -286,10 +296,11 @@ def answer(
 
 
 def seed_of(run: RunContext, step: int, what: str = "") -> int:
-    """A seed for the sampling of one step, of the run's seed and the step's number alone: a step that is done again
-    after a stop samples the same answers.
+    """A seed for the sampling of one step, of the run's seed and the step's number alone (and of the process, where
+    several share a step's prompts): a step that is done again after a stop samples the same answers.
     """
-    return run.random(f"sampling {step} {what}").getrandbits(40)
+    rank = engine.distributed.here().rank
+    return run.random(f"sampling {step} {what} {rank or ''}").getrandbits(40)
 
 
 # --- log-probabilities that are not differentiated

@@ -181,8 +181,6 @@ def experience(
     units = answers.units(config.budget, leave_out=~answers.counted())
     parts = [seen(config, policy, critic, part) for part in parts_of(units, config.minibatches)]
     rows = [row for part in parts for unit in part for row in unit]
-    if not rows:
-        return parts, {"kl/answer": 0.0, "beta": beta}
     ragged = engine.ragged.Ragged.of_lengths([sum(row.trained) for row in rows])
     old, reference, values = (
         torch.tensor([value for row in rows for value in row.of_tokens[name]])
@@ -195,8 +193,12 @@ def experience(
     lengths = ragged.lengths().int().tolist()
     found = {
         name: {id(row): part.tolist() for row, part in zip(rows, flat.split(lengths), strict=True)}
-        for name, flat in (("advantages", engine.credit.whiten(advantages)), ("returns", returns))
+        for name, flat in (("advantages", whitened(advantages)), ("returns", returns))
     }
+    give = {name: lambda row, of=of: of[id(row)] for name, of in found.items()}
+    updates = [with_numbers(part, of_tokens=give) for part in parts]
+    if not rows:
+        return updates, {"kl/answer": 0.0, "beta": beta}
     told = {
         "kl/answer": ragged.sum(engine.kl.k1(old, reference)).mean().item(),
         "kl/reference": engine.kl.k3(old, reference).mean().item(),
@@ -204,8 +206,17 @@ def experience(
         "value": values.mean().item(),
         "value/explained": engine.objectives.explained_variance(values, returns).item(),
     }
-    give = {name: lambda row, of=of: of[id(row)] for name, of in found.items()}
-    return [with_numbers(part, of_tokens=give) for part in parts], told
+    return updates, told
+
+
+def whitened(advantages: Tensor) -> Tensor:
+    """Mean 0 and deviation 1 over all tokens of the step, those of other processes with them."""
+    import torch
+
+    own = engine.credit.Moments.of(advantages)
+    sums = engine.distributed.here().sums({name: float(getattr(own, name)) for name in ("count", "total", "squares")})
+    whole = engine.credit.Moments(**{name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()})
+    return engine.credit.whiten(advantages, moments=whole)
 
 
 def paid(config: Config, policy: Policy, answers: Answers, rows: Sequence[Row], ragged: Ragged) -> Tensor:
