@@ -16,6 +16,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
+from training.engine.lean import make_lean
+
 TRAINED = "default"  # peft's own name, so that the saved folder is an ordinary adapter
 PARENT = "parent"
 
@@ -57,6 +59,7 @@ def put_on(
             with _seeded(seed + 7_919 * (place + 1)):
                 wrapped.add_adapter(name, _config(lora, wrapped.get_base_model()))
     wrapped.set_adapter(TRAINED)
+    make_lean(wrapped)
     return wrapped
 
 

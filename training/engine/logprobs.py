@@ -96,10 +96,10 @@ class _Formed(torch.autograd.Function):
             if entropy:
                 spread[part] = -(logs.exp() * logs).sum(-1)
             if slopes is not None:
-                gap = logs.exp_()  # softmax - onehot, in the place of the log-probs
-                gap.scatter_add_(-1, chosen, torch.full_like(chosen, -1.0, dtype=exact))
-                (slope,) = torch.autograd.grad(raw, states, gap.to(raw.dtype))
+                logs.exp_().scatter_add_(-1, chosen, torch.full_like(chosen, -1.0, dtype=exact))  # softmax - onehot
+                (slope,) = torch.autograd.grad(raw, states, logs.to(raw.dtype))
                 slopes[part] = slope.mul_(-1 / temperature)
+            del raw, logs  # before the next chunk's are made
         if slopes is not None:
             ctx.save_for_backward(slopes)
         ctx.mark_non_differentiable(spread)

@@ -1,0 +1,79 @@
+"""Adapted linear layers in fewer passes over memory: y = x W^T + s (x A^T) B^T (LoRA, Hu et al. 2022, eq. 3).
+
+An adapter library adds the low-rank part as tensors of the layer's full width: made, scaled, added, and the same again
+in backward. Here both parts are summed within the matrix products. Whatever is not this plain case (dropout at work,
+several active adapters, merged weights, a base that is trained or in another precision) goes the library's own way.
+"""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any
+
+import torch
+from peft.tuners.lora.layer import Linear
+from torch import Tensor, nn
+
+
+def make_lean(model: nn.Module) -> None:
+    """Let all adapted linear layers of the model compute this way, where they can."""
+    for module in model.modules():
+        if type(module) is Linear and type(module.base_layer) is nn.Linear:
+            module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+
+
+class _Product(torch.autograd.Function):
+    """[..., in] -> [..., out]; gradients for the input and the adapter, never for the frozen weight."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+    ) -> Tensor:
+        flat = states.reshape(-1, states.shape[-1])
+        low = flat @ down.t()
+        result = nn.functional.linear(flat, weight, bias).addmm_(low, up.t(), alpha=scale)
+        ctx.save_for_backward(flat, low, weight, down, up)
+        ctx.scale = scale
+        return result.view(*states.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        flat, low, weight, down, up = ctx.saved_tensors
+        shape = grad.shape[:-1]
+        grad = grad.reshape(-1, grad.shape[-1])
+        of_states = of_down = of_up = None
+        of_low = (grad @ up).mul_(ctx.scale)
+        if ctx.needs_input_grad[4]:
+            of_up = (grad.t() @ low).mul_(ctx.scale)
+        if ctx.needs_input_grad[3]:
+            of_down = of_low.t() @ flat
+        if ctx.needs_input_grad[0]:
+            of_states = (grad @ weight).addmm_(of_low, down).view(*shape, -1)
+        return of_states, None, None, of_down, of_up, None
+
+
+def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    base = self.base_layer
+    if not args and not kwargs and not self.merged:
+        if self.disable_adapters:
+            return base(x)  # type: ignore[no-any-return]
+        active = [adapter for adapter in self.active_adapters if adapter in self.lora_A]
+        if len(active) == 1 and _plain(self, base, active[0], x):
+            down, up = self.lora_A[active[0]].weight, self.lora_B[active[0]].weight
+            result: Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+                x, base.weight, base.bias, down, up, self.scaling[active[0]]
+            )
+            return result
+    return Linear.forward(self, x, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+def _plain(module: Any, base: nn.Linear, adapter: str, x: Tensor) -> bool:
+    dropout, down, up = module.lora_dropout[adapter], module.lora_A[adapter], module.lora_B[adapter]
+    return (
+        adapter not in module.lora_variant
+        and not module.lora_bias.get(adapter)
+        and (isinstance(dropout, nn.Identity) or not dropout.training or dropout.p == 0)
+        and not any(one is not None and one.requires_grad for one in (base.weight, base.bias))
+        and base.weight.dtype == down.weight.dtype == up.weight.dtype == x.dtype
+        and not torch.is_autocast_enabled(x.device.type)
+    )
