@@ -300,7 +300,7 @@ def seed_of(run: RunContext, step: int, what: str = "") -> int:
     several share a step's prompts): a step that is done again after a stop samples the same answers.
     """
     rank = engine.distributed.here().rank
-    return run.random(f"sampling {step} {what} {rank or ''}").getrandbits(40)
+    return run.random(f"sampling {step} {what}{f' of {rank}' if rank else ''}").getrandbits(40)
 
 
 # --- log-probabilities that are not differentiated

@@ -113,11 +113,17 @@ class Pull:
         self.config, self.beta = config, config.beta
 
     def follow(self, kl: float, answers: int) -> None:
-        """After a step whose answers were `kl` nats each from the reference."""
-        if self.config.kl_target is not None:
-            self.beta = engine.kl.adapt(
-                self.beta, kl, target=self.config.kl_target, samples=answers, horizon=self.config.kl_horizon
-            )
+        """After a step with so many answers (in this process) that were `kl` nats each from the reference."""
+        if self.config.kl_target is None:
+            return
+        whole = engine.distributed.here().sums({"kl": kl * answers, "answers": float(answers)})
+        self.beta = engine.kl.adapt(
+            self.beta,
+            whole["kl"] / whole["answers"],
+            target=self.config.kl_target,
+            samples=round(whole["answers"]),
+            horizon=self.config.kl_horizon,
+        )
 
     def state_dict(self) -> dict[str, float]:
         return {"beta": self.beta}
