@@ -2,12 +2,14 @@
 
 import math
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from training import engine
+from training.engine import distributed
 from training.engine.loop import Loop, NotFinite, rate_at
 from training.engine.objectives import Loss
 from training.engine.packs import Row, micro_batches
@@ -186,6 +188,15 @@ def test_after_loading_its_state_a_loop_takes_the_very_same_steps():
     again.load_state_dict(state)
     train(again, other, 5)
     assert other.item() == whole.item()
+
+
+def test_with_an_accelerator_a_loop_is_one_of_its_processes():
+    alone = SimpleNamespace(process_index=0, num_processes=1, device="cpu")
+    loop = Loop([parameter := weight()], lr=0.1, steps=1, warmup=0.0, accelerator=alone)
+    assert (loop.processes.world, loop.processes.sharded) == (1, False)
+    assert distributed.here() == distributed.ALONE
+    loop.forward_backward([Rows("a")], loss_of(parameter.sum(), 1))
+    assert loop.optim_step()["loss"] == 1.0
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here; this was never run")

@@ -31,7 +31,11 @@ class NotFinite(ArithmeticError):
 
 
 class Loop:
-    """An optimiser over some parameters for a known number of steps."""
+    """An optimiser over some parameters for a known number of steps.
+
+    With accelerate's `accelerator` this process joins the others that it stands for, unless it has done so already
+    (`distributed.join`, which must come before a model is placed in shards).
+    """
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class Loop:
     ) -> None:
         groups: list[Any] = list(parameters)
         self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=_on_gpu(groups))
-        self.processes = distributed.Processes.of(accelerator) if accelerator is not None else distributed.here()
+        self.processes = distributed.join(accelerator) if accelerator is not None else distributed.here()
         self.processes.start_alike(self.trained)
         self._peaks = [float(group["lr"]) for group in self.optimizer.param_groups]
         self._share = partial(rate_at, steps=steps, warmup=round(warmup * steps), schedule=schedule)

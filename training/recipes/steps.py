@@ -88,7 +88,7 @@ def steps(
         keeper.watch(step.values)
         if step.values:
             run.metrics(done, total, **step.values)
-        keeper.over = keeper.over or done == total
+        keeper.over = here.any(keeper.over or done == total)
         if here.any(keeper.due()):
             keeper.save()
     keeper.put_best_back()
