@@ -101,13 +101,18 @@ def measure(cell: Cell, order: Sequence[Side], chosen: argparse.Namespace, threa
     theirs = committed(cell, settings)
     if cell.compared and chosen.precision != "fp32":  # rounding hides what parity looks for
         sides = {side: run_one(side, cell, theirs, chosen, threads, precision="fp32") for side in ("ours", "peer")}
-        found.apart = parity.check(cell.name, sides["ours"], sides["peer"], steps=min(parity.STEPS, cell.steps))
+        found.apart = at_parity(cell, sides["ours"], sides["peer"])
     for side in order:
         one = run_one(side, cell, theirs, chosen, threads, precision=chosen.precision)
         (found.ours if side == "ours" else found.theirs).append(one)
         if cell.compared and chosen.precision == "fp32" and found.ours and found.theirs and not found.apart:
-            found.apart = parity.check(cell.name, found.ours[0], one, steps=min(parity.STEPS, cell.steps))
+            found.apart = at_parity(cell, found.ours[0], one)
     return found
+
+
+def at_parity(cell: Cell, ours: Measured, theirs: Measured) -> dict[str, float]:
+    """How far the two are apart; NoParity where that is too far."""
+    return parity.check(cell.name, ours, theirs, steps=min(parity.STEPS, cell.steps), rounding=cell.rounding)
 
 
 def run_one(

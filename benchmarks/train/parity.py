@@ -13,9 +13,12 @@ class NoParity(Exception):
     """The two sides do not do the same; the message says where they part. No ratio may be printed."""
 
 
-def check(cell: str, ours: Measured, theirs: Measured, *, steps: int = STEPS) -> dict[str, float]:
+def check(
+    cell: str, ours: Measured, theirs: Measured, *, steps: int = STEPS, rounding: float = 0.0
+) -> dict[str, float]:
     """The largest relative differences of loss and gradient norm; raise NoParity where they are too large, where the
-    data differs, or where there are fewer than `steps` steps to compare.
+    data differs, or where there are fewer than `steps` steps to compare. `rounding` is how far float32 alone can take
+    a loss, in nats (`Cell.rounding`).
     """
     for what in ("rows", "trained", "read"):
         mine, other = getattr(ours, what), getattr(theirs, what)
@@ -31,7 +34,8 @@ def check(cell: str, ours: Measured, theirs: Measured, *, steps: int = STEPS) ->
         for name, limit in (("loss", LOSS), ("grad_norm", GRAD_NORM)):
             mine, other = getattr(a, name), getattr(b, name)
             apart = abs(mine - other) / max(abs(other), SMALL)
-            if not apart <= limit:  # NaN too
+            allowed = max(limit, rounding / max(abs(other), SMALL)) if name == "loss" else limit
+            if not apart <= allowed:  # NaN too
                 raise NoParity(f"{cell}: {name} of step {number} is {mine:.6g} here and {other:.6g} there.")
             worst[name] = max(worst[name], apart)
     return worst

@@ -106,6 +106,13 @@ def test_a_step_that_differs_is_no_parity(change, said):
         parity.check("dpo", measured(), measured(steps=steps), steps=3)
 
 
+def test_float32_may_take_a_loss_of_long_sums_further_but_no_more_than_it_can():
+    steps = [*measured().steps[:2], replace(measured().steps[2], loss=0.7001)]
+    assert parity.check("dpo", measured(), measured(steps=steps), steps=3, rounding=2e-4)
+    with pytest.raises(parity.NoParity, match="loss of step 3"):
+        parity.check("dpo", measured(), measured(steps=steps), steps=3, rounding=5e-5)
+
+
 def test_fewer_steps_than_asked_for_are_no_parity():
     with pytest.raises(parity.NoParity, match="must be compared"):
         parity.check("dpo", measured(), measured(), steps=4)
