@@ -127,7 +127,7 @@ def train(run: RunContext, config: Config) -> None:
         return loss_of(config, pack, scores, cuts() if cuts else None)
 
     def evaluate() -> dict[str, float]:
-        return measure(config, scorer, data["dev"], "dev_", objective, budget)
+        return measure(config, scorer, data["dev"], "dev_", cuts, budget)
 
     parts: dict[str, Any] = {
         "head": head,
@@ -154,7 +154,7 @@ def train(run: RunContext, config: Config) -> None:
         name: value
         for split in ("dev", "test")
         for name, value in (
-            measure(config, scorer, data[split], f"{split}_", objective, budget)
+            measure(config, scorer, data[split], f"{split}_", cuts, budget)
             | baseline(config, data["train"], data[split], f"{split}_")
         ).items()
     }
@@ -265,7 +265,7 @@ def loss_of(config: Config, pack: Pack, scores: Tensor, cuts: Tensor | None) -> 
 
 
 def measure(
-    config: Config, scorer: RewardScorer, data: Sequence[Judgement], prefix: str, objective: Any, budget: int
+    config: Config, scorer: RewardScorer, data: Sequence[Judgement], prefix: str, cuts: Any, budget: int
 ) -> dict[str, float]:
     """Loss, how often the better answer scores higher, and how far claimed probabilities are from what is so."""
     if not data:
@@ -275,12 +275,19 @@ def measure(
     scorer.policy.model.eval()
     scorer.head.eval()
     total = count = 0.0
+    values = [[0.0] * len(one.rows) for one in data]
+    numbered = [
+        [replace(row, name=f"{place} {number}") for number, row in enumerate(one.rows)]
+        for place, one in enumerate(data)
+    ]
     with torch.no_grad():
-        for pack in engine.packs.micro_batches([one.rows for one in data], tokens=budget, device=scorer.policy.device):
-            loss = objective(pack)
+        for pack in engine.packs.micro_batches(numbered, tokens=budget, device=scorer.policy.device):
+            scores = engine.heads.row_scores(scorer.policy.model, scorer.head, pack)[:, 0]
+            loss = loss_of(config, pack, scores, cuts() if cuts else None)
             total, count = total + float(loss.total), count + float(loss.count)
-    scores = [scorer.score_rows(one.rows, tokens=budget) for one in data]
-    values = [[found[row.name] for row in one.rows] for one, found in zip(data, scores, strict=True)]
+            for row, score in zip(pack.rows, scores.tolist(), strict=True):
+                place, number = map(int, row.name.split())
+                values[place][number] = score
     figures = agreement(config, data, values)
     if config.source in ("pairs", "rankings"):
         gaps = [high - low for one, scored in zip(data, values, strict=True) for high, low in compared(one, scored)]
