@@ -10,10 +10,10 @@ from training import engine
 from training.engine.objectives import Loss
 from training.engine.policy import Lora, Policy
 from training.engine.rollouts import Sample
-from training.recipes import grpo, online
+from training.recipes import grpo
+from training.recipes.answers import Answers, Gap, correlation, with_advantages
 from training.recipes.asking import Ask
 from training.recipes.context import Cancelled, Events, RunContext
-from training.recipes.online import Answers, Gap, with_advantages
 from training.recipes.registry import get
 
 NAN = float("nan")
@@ -308,9 +308,9 @@ def test_options_that_do_not_go_together_are_refused():
 
 def test_a_reward_that_goes_with_length_is_seen():
     lengths = torch.arange(10.0).double()
-    assert online.correlation(3 * lengths + 1, lengths) == pytest.approx(1.0)
-    assert online.correlation(-lengths, lengths) == pytest.approx(-1.0)
-    assert online.correlation(torch.ones(10).double(), lengths) == 0.0
+    assert correlation(3 * lengths + 1, lengths) == pytest.approx(1.0)
+    assert correlation(-lengths, lengths) == pytest.approx(-1.0)
+    assert correlation(torch.ones(10).double(), lengths) == 0.0
 
 
 # --- the full loop

@@ -12,9 +12,9 @@ from training import engine
 from training.engine.heads import ScoreHead
 from training.engine.policy import Lora, Policy
 from training.recipes import ppo
+from training.recipes.answers import Answers, Gap
 from training.recipes.asking import Ask
 from training.recipes.context import Cancelled, Events, RunContext
-from training.recipes.online import Answers, Gap
 from training.recipes.registry import get
 
 NAN = float("nan")

@@ -10,9 +10,9 @@ import torch
 from tests.recipes.practice import QUICK, adapter_of, judge_by, practise, quality_told, told_after
 from tests.recipes.test_grpo import stop_at
 from training.engine.rollouts import Sample
+from training.recipes.answers import Answers
 from training.recipes.asking import Ask
 from training.recipes.context import Cancelled, Events, RecipeError, RunContext
-from training.recipes.online import Answers
 from training.recipes.registry import get
 from training.recipes.rejection_sampling import SET, Config, best_of, chosen
 

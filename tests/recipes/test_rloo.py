@@ -7,8 +7,8 @@ from tests.recipes.practice import adapter_of, practise, quality_told
 from training import engine
 from training.engine.policy import Lora, Policy
 from training.recipes import rloo
+from training.recipes.answers import Answers, Gap, with_advantages
 from training.recipes.asking import Ask
-from training.recipes.online import Answers, Gap, with_advantages
 
 
 @pytest.fixture

@@ -20,22 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from training import engine
 from training.recipes import rewarding
+from training.recipes.answers import Answers, Gap, learn, parts_of, with_numbers, with_reference
 from training.recipes.asking import asks_to_learn_from
 from training.recipes.base import Recipe, option
 from training.recipes.context import RunContext
-from training.recipes.online import (
-    Answers,
-    Gap,
-    HeldOut,
-    Online,
-    answer,
-    finish,
-    learn,
-    parts_of,
-    seed_of,
-    with_numbers,
-    with_reference,
-)
+from training.recipes.online import HeldOut, Online, answer, finish, seed_of
 from training.recipes.steps import steps
 
 if TYPE_CHECKING:

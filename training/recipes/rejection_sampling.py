@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from training import engine
+from training.recipes.answers import Answers
 from training.recipes.asking import Ask, asks_to_learn_from
 from training.recipes.base import Recipe, option
 from training.recipes.context import RecipeError, RunContext
-from training.recipes.online import Answers, HeldOut, Practice, answer, finish, seed_of
+from training.recipes.online import HeldOut, Practice, answer, finish, seed_of
 from training.recipes.rewarding import NEEDS, Judge
 from training.recipes.steps import steps
 

@@ -18,24 +18,20 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import model_validator
 
 from training import engine
-from training.recipes.asking import asks_to_learn_from
-from training.recipes.base import Recipe, option
-from training.recipes.context import RunContext
-from training.recipes.online import (
+from training.recipes.answers import (
     Answers,
     Gap,
-    HeldOut,
-    Online,
-    answer,
-    finish,
     kl_of_answers,
     learn,
-    seed_of,
     watched,
     with_advantages,
     with_old,
     with_reference,
 )
+from training.recipes.asking import asks_to_learn_from
+from training.recipes.base import Recipe, option
+from training.recipes.context import RunContext
+from training.recipes.online import HeldOut, Online, answer, finish, seed_of
 from training.recipes.rewarding import NEEDS
 from training.recipes.steps import steps
 
