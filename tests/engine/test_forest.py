@@ -139,6 +139,14 @@ def test_micro_batches_charge_a_shared_prompt_once_and_never_part_a_unit() -> No
         list(micro_batches(units, tokens=22))
 
 
+def test_a_unit_longer_than_the_budget_is_a_pack_of_its_own_where_that_is_allowed() -> None:
+    units = [row("long", [0] * 40, [1]), *(row(f"{n}", [0] * 8, [1]) for n in range(4))]
+    packs = list(micro_batches(units, tokens=20, at_most=60))
+    assert [[one.name for one in pack.rows] for pack in packs] == [["long"], ["0", "1"], ["2", "3"]]
+    with pytest.raises(TooLong, match="long has 41 tokens and a micro-batch holds 40"):
+        list(micro_batches(units, tokens=20, at_most=40))
+
+
 def test_long_rows_cost_more_than_their_tokens() -> None:
     rows = [row(f"{n}", [0] * 3000, [1]) for n in range(4)]
     packs = list(micro_batches(rows, tokens=7000))

@@ -133,19 +133,22 @@ def join(states: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(states))
 
 
-def micro_batches(units: Sequence[Unit], *, tokens: int, device: torch.device | str | None = None) -> Iterator[Pack]:
+def micro_batches(
+    units: Sequence[Unit], *, tokens: int, at_most: int | None = None, device: torch.device | str = "cpu"
+) -> Iterator[Pack]:
     """Packs that each cost at most `tokens`: their tokens, shared ones counted once, and a little for the square of
-    the attention. A unit is never parted; the dearest come first, and each goes where it still fits. They lie on
-    `device`, by default this process's own.
+    the attention. A unit is never parted; the dearest come first, and each goes where it still fits. A unit that is
+    longer than `tokens` is a pack of its own where `at_most` allows it.
 
     What is computed does not depend on `tokens`: objectives return totals and counts, and the loop divides once.
-    Raises TooLong for a unit that has more tokens than a whole pack may have.
+    Raises TooLong for a unit that has more tokens than a pack may have at most (without `at_most`: than `tokens`).
     """
+    most = tokens if at_most is None else max(tokens, at_most)
     bins: list[tuple[float, list[Planned]]] = []
     for unit in sorted((_planned(unit) for unit in units), key=lambda unit: -unit.cost):
-        if unit.tree.tokens > tokens:
+        if unit.tree.tokens > most:
             raise TooLong(
-                f"{unit.names} has {unit.tree.tokens} tokens and a micro-batch holds {tokens}. "
+                f"{unit.names} has {unit.tree.tokens} tokens and a micro-batch holds {most}. "
                 "Raise the token budget, or leave long records out when the data is prepared."
             )
         found = next((place for place, (cost, _) in enumerate(bins) if cost + unit.cost <= tokens), None)
@@ -154,7 +157,7 @@ def micro_batches(units: Sequence[Unit], *, tokens: int, device: torch.device | 
         else:
             bins[found] = (bins[found][0] + unit.cost, [*bins[found][1], unit])
     for _, planned in bins:
-        yield _assemble(planned, here().device if device is None else device)
+        yield _assemble(planned, device)
 
 
 @dataclass(frozen=True)
