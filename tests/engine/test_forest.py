@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 from training.engine import attention
 from training.engine.forest import LEAST_SHARED, Tree
 from training.engine.logprobs import completion_logprobs
-from training.engine.packs import Pack, Row, TooLong, lay_out, micro_batches
+from training.engine.packs import Budget, Pack, Row, TooLong, lay_out, micro_batches
 
 TOKENS = 24  # a small vocabulary, so that rows often begin alike
 
@@ -141,10 +141,10 @@ def test_micro_batches_charge_a_shared_prompt_once_and_never_part_a_unit() -> No
 
 def test_a_unit_longer_than_the_budget_is_a_pack_of_its_own_where_that_is_allowed() -> None:
     units = [row("long", [0] * 40, [1]), *(row(f"{n}", [0] * 8, [1]) for n in range(4))]
-    packs = list(micro_batches(units, tokens=20, at_most=60))
+    packs = list(micro_batches(units, tokens=Budget(20, 60)))
     assert [[one.name for one in pack.rows] for pack in packs] == [["long"], ["0", "1"], ["2", "3"]]
     with pytest.raises(TooLong, match="long has 41 tokens and a micro-batch holds 40"):
-        list(micro_batches(units, tokens=20, at_most=40))
+        list(micro_batches(units, tokens=Budget(20, 40)))
 
 
 def test_long_rows_cost_more_than_their_tokens() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -133,17 +134,27 @@ def join(states: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(states))
 
 
+class Budget(NamedTuple):
+    """What a pack may hold: units go together up to `tokens`, and one that is longer is a pack of its own, up to
+    `at_most`.
+    """
+
+    tokens: int
+    at_most: int
+
+
 def micro_batches(
-    units: Sequence[Unit], *, tokens: int, at_most: int | None = None, device: torch.device | str = "cpu"
+    units: Sequence[Unit], *, tokens: int | Budget, device: torch.device | str | None = None
 ) -> Iterator[Pack]:
     """Packs that each cost at most `tokens`: their tokens, shared ones counted once, and a little for the square of
-    the attention. A unit is never parted; the dearest come first, and each goes where it still fits. A unit that is
-    longer than `tokens` is a pack of its own where `at_most` allows it.
+    the attention. A unit is never parted; the dearest come first, and each goes where it still fits. They lie on
+    `device`, by default this process's own.
 
     What is computed does not depend on `tokens`: objectives return totals and counts, and the loop divides once.
-    Raises TooLong for a unit that has more tokens than a pack may have at most (without `at_most`: than `tokens`).
+    Raises TooLong for a unit that has more tokens than any pack may have.
     """
-    most = tokens if at_most is None else max(tokens, at_most)
+    budget = tokens if isinstance(tokens, Budget) else Budget(tokens, tokens)
+    most = max(budget)
     bins: list[tuple[float, list[Planned]]] = []
     for unit in sorted((_planned(unit) for unit in units), key=lambda unit: -unit.cost):
         if unit.tree.tokens > most:
@@ -151,13 +162,13 @@ def micro_batches(
                 f"{unit.names} has {unit.tree.tokens} tokens and a micro-batch holds {most}. "
                 "Raise the token budget, or leave long records out when the data is prepared."
             )
-        found = next((place for place, (cost, _) in enumerate(bins) if cost + unit.cost <= tokens), None)
+        found = next((place for place, (cost, _) in enumerate(bins) if cost + unit.cost <= budget.tokens), None)
         if found is None:
             bins.append((unit.cost, [unit]))
         else:
             bins[found] = (bins[found][0] + unit.cost, [*bins[found][1], unit])
     for _, planned in bins:
-        yield _assemble(planned, device)
+        yield _assemble(planned, here().device if device is None else device)
 
 
 @dataclass(frozen=True)
