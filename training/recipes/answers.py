@@ -108,8 +108,8 @@ class Answers:
         """bool [Q, G]: answers with a verdict, and (`whole`) not cut off."""
         import torch
 
-        finished = torch.tensor([[one.finished or not whole for one in group] for group in self.groups])
-        return ~self.rewards.isnan() & finished
+        finished = torch.tensor([one.finished or not whole for one in self.flat], dtype=torch.bool)
+        return ~self.rewards.isnan() & finished.reshape(self.rewards.shape)
 
     @property
     def silent(self) -> Tensor:
@@ -122,7 +122,8 @@ class Answers:
         """
         import torch
 
-        sizes = torch.tensor([[float(len(one.ids)) if by_tokens else 1.0 for one in group] for group in self.groups])
+        sizes = torch.tensor([float(len(one.ids)) if by_tokens else 1.0 for one in self.flat])
+        sizes = sizes.reshape(self.rewards.shape)
         sums = engine.distributed.here().sums({"part": (sizes * part).sum().item(), "of": (sizes * of).sum().item()})
         return sums["part"] / sums["of"] if sums["of"] else 1.0
 
@@ -133,6 +134,8 @@ class Answers:
         import torch
 
         samples = self.flat
+        if not samples:  # a process that got none of a step's prompts
+            return {}
         lengths = torch.tensor([float(len(one.ids)) for one in samples])
         judged = self.rewards[~self.rewards.isnan()]
         figures = {

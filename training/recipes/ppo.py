@@ -108,7 +108,7 @@ class Pull:
         whole = engine.distributed.here().sums({"kl": kl * answers, "answers": float(answers)})
         self.beta = engine.kl.adapt(
             self.beta,
-            whole["kl"] / whole["answers"],
+            whole["kl"] / max(1.0, whole["answers"]),
             target=self.config.kl_target,
             samples=round(whole["answers"]),
             horizon=self.config.kl_horizon,
