@@ -5,7 +5,7 @@ from training.engine.rollouts import Sampling, sample
 from training.engine.scoring import prompt_ids
 
 
-def true_quality(world, base, adapter, *, prompts=96, seed=11):
+def true_quality(world, base, adapter, *, prompts=240, seed=11):
     """Mean quality (0 to 1) of one answer each to held-out prompts, at temperature 0.7."""
     asked = world.prompts(prompts, seed=seed, split="test")
     policy = Policy.open(base, adapter)

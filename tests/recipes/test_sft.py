@@ -1,6 +1,7 @@
 """sft learns what people wrote, mended or liked: in the tokens it was sampled as, and nothing else."""
 
 import json
+import logging
 
 import pytest
 
@@ -13,6 +14,8 @@ from training.engine.policy import Policy
 from training.recipes import sft
 from training.recipes.context import Events, RecipeError, RunContext
 from training.recipes.learning import votes
+
+log = logging.getLogger(__name__)
 
 TINY = {
     "epochs": 2,
@@ -202,7 +205,7 @@ def test_a_run_may_go_on_from_the_policy_of_another(small_run, tmp_path, base, j
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_answers_become_truly_better_by_what_people_wrote(tmp_path, base, world, record_property):
+def test_answers_become_truly_better_by_what_people_wrote(tmp_path, base, world):
     """The world knows how good an answer really is; the policy only read rewrites and demonstrations."""
     folder = write_judged(tmp_path, world, 160, kinds=("rewrite", "demonstration"))
     config = {**TINY, "epochs": 3, "lr": 3e-3, "rank": 8, "evaluate_every": 10}
@@ -211,5 +214,6 @@ def test_answers_become_truly_better_by_what_people_wrote(tmp_path, base, world,
     for seed in range(2):
         done = carry_out(tmp_path / f"run {seed}", "sft", config, base_model=base, snapshot=folder, seed=seed)
         rises.append(true_quality(world, base, done.artifact) - before)
-        record_property(f"seed {seed}", f"{before:.3f} {rises[-1]:+.3f} {done.of('artifact')[0]['metrics']}")
+        metrics = done.of("artifact")[0]["metrics"]
+        log.info("seed %s: quality %.3f, rise %+.3f, %s", seed, before, rises[-1], metrics)
     assert min(rises) > 0.03
