@@ -15,6 +15,9 @@ def policy(request, plain_tokenizer):
     return make_policy(request.param, plain_tokenizer)
 
 
+FEW = pytest.mark.parametrize("policy", ["llama", "gemma3_narrow"], indirect=True)
+
+
 @pytest.fixture
 def llama(plain_tokenizer):
     return make_policy("llama", plain_tokenizer)
@@ -43,6 +46,7 @@ def test_the_samplers_log_probabilities_are_those_of_training(policy):
         )
 
 
+@FEW
 def test_the_plain_sampler_draws_the_same_answers(policy):
     prompts = some_prompts(policy.tokenizer, LENGTHS)
     sampling = Sampling(max_tokens=20)
@@ -53,6 +57,7 @@ def test_the_plain_sampler_draws_the_same_answers(policy):
     assert flat(ours) == pytest.approx([value for draft in drafts for value in draft.logprobs], abs=1e-4)
 
 
+@FEW
 def test_an_answer_is_the_same_alone_as_in_a_full_batch(policy):
     prompts = some_prompts(policy.tokenizer, LENGTHS)
     sampling = Sampling(max_tokens=40)

@@ -7,7 +7,7 @@ from training.engine.rollouts import Sampling, TruncatedSampling
 from training.engine.rollouts.draw import draw
 from training.engine.rollouts.sampling import Draft
 
-DRAWS = 40_000
+DRAWS = 20_000
 
 
 def numbers(count=DRAWS, seed=0):
@@ -61,7 +61,7 @@ def test_top_p_over_a_flat_distribution_looks_beyond_the_likeliest_tokens():
     scores = torch.zeros(4000) + torch.linspace(0, 0.01, 4000)
     drawn = draw(scores.expand(DRAWS, -1), numbers(), Sampling(top_p=0.5))
     assert int(drawn.tokens.min()) in range(1990, 2015)
-    assert drawn.tokens.unique().numel() > 1900
+    assert drawn.tokens.unique().numel() > 1800
 
 
 @pytest.mark.parametrize("number", [0.0, 0.5, 1 - 2**-53, 1.0])  # 1: as if rounded up
