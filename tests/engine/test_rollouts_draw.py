@@ -5,7 +5,7 @@ import torch
 
 from training.engine.rollouts import Sampling, TruncatedSampling
 from training.engine.rollouts.draw import draw
-from training.engine.rollouts.sampling import Draft
+from training.engine.rollouts.sampling import numbers_of
 
 DRAWS = 20_000
 
@@ -91,9 +91,8 @@ def test_without_temperature_the_likeliest_token_comes_with_the_models_own_proba
 
 
 def test_a_seed_gives_the_same_numbers_whatever_the_length():
-    short, long = (Draft(0, 17, Sampling(max_tokens=tokens)).draws for tokens in (3, 200))
-    assert short == long[:3]
-    assert short != Draft(0, 18, Sampling(max_tokens=3)).draws
+    assert numbers_of(17, 3) == numbers_of(17, 200)[:3]
+    assert numbers_of(17, 3) != numbers_of(18, 3)
 
 
 @pytest.mark.parametrize(

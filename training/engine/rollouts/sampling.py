@@ -118,17 +118,23 @@ class Draft:
     full: list[float] = field(default_factory=list)
     finished: bool = False
     stop: str | None = None
-    draws: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.sampling.temperature > 0:
-            generator = torch.Generator().manual_seed(self.seed)
-            self.draws = torch.rand(self.sampling.max_tokens, generator=generator, dtype=torch.float64).tolist()
+    numbers: list[float] = field(default_factory=list)  # made with the first token and gone after the last
 
     @property
     def draw(self) -> float:
         """The number in [0, 1) that the next token is drawn with: it depends on the seed and the place only."""
-        return self.draws[len(self.ids)] if self.draws else 0.0
+        if self.sampling.temperature == 0:
+            return 0.0
+        if not self.numbers:
+            self.numbers = numbers_of(self.seed, self.sampling.max_tokens)
+        return self.numbers[len(self.ids)]
+
+
+def numbers_of(seed: int, count: int) -> list[float]:
+    """The numbers in [0, 1) that the tokens of the answer with this seed are drawn with."""
+    generator = torch.Generator().manual_seed(seed)
+    found: list[float] = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+    return found
 
 
 @dataclass

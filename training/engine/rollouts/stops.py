@@ -36,7 +36,10 @@ class Stops:
         elif self.strings:
             draft.stop = self._string(draft.ids)
             draft.finished = draft.stop is not None
-        return draft.finished or len(draft.ids) >= draft.sampling.max_tokens
+        over = draft.finished or len(draft.ids) >= draft.sampling.max_tokens
+        if over:
+            draft.numbers = []
+        return over
 
     def sample(self, draft: Draft) -> Sample:
         """The finished answer."""
