@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
 import threading
@@ -79,6 +80,7 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # libraries talking to each other
 
+    import numpy as np
     import torch
 
     from training.engine.models import ensure_base
@@ -87,6 +89,8 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
     here = join_processes()
     seed = int(order.get("seed") or 0)
     torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
     run = RunContext(
         directory=directory,
         base_model=Path(order["base_model"]),
