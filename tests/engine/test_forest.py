@@ -82,8 +82,9 @@ def test_any_forest_gives_the_gradients_of_the_rows_alone(drawn: list[tuple[list
 
     def gradients(forward: object) -> list[torch.Tensor]:
         model.zero_grad(set_to_none=True)
-        hidden = forward(model, pack)  # type: ignore[operator]
-        torch.cat([hidden[pack.before].square().sum(-1) * weights, hidden[pack.last].sum()[None]]).sum().backward()
+        hidden = forward(model, pack, torch.cat([pack.before, pack.last]))  # type: ignore[operator]
+        learned, last = hidden.split([len(pack.before), len(pack.last)])
+        torch.cat([learned.square().sum(-1) * weights, last.sum()[None]]).sum().backward()
         return [p.grad.clone() for p in model.model.layers.parameters() if p.grad is not None]
 
     assert attention.takes_forests(model, torch.device("cpu"))
@@ -191,11 +192,38 @@ def test_rows_longer_than_a_sliding_window_take_the_plain_path() -> None:
     prompt = [n % TOKENS for n in range(29)]
     within = lay_out([[row("a", prompt, [1]), row("b", prompt, [2])]])
     beyond = lay_out([[row("a", prompt, [1, 2, 3]), row("b", prompt, [2])]])
-    assert attention.run_backbone(model, within) is not None
-    assert attention.run_backbone(model, beyond) is None
+    assert attention.run_backbone(model, within, within.last) is not None
+    assert attention.run_backbone(model, beyond, beyond.last) is None
     for pack in (within, beyond):
         expected = [value for one in pack.rows for value in alone(model, one)]  # type: ignore[arg-type]
         assert completion_logprobs(model, pack).values.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_last_layers_mlp_is_computed_only_where_it_is_read(model: LlamaForCausalLM) -> None:
+    pack = lay_out([[row("a", list(range(12)), [1, 2]), row("b", list(range(12)), [3])]])
+    sizes = []
+    hooks = [
+        layer.mlp.register_forward_hook(lambda *given: sizes.append(given[1][0].shape[1]))
+        for layer in model.model.layers
+    ]
+    found = completion_logprobs(model, pack).values
+    for hook in hooks:
+        hook.remove()
+    assert sizes[-2:] == [15, 3]
+    assert found.tolist() == pytest.approx([value for one in pack.rows for value in alone(model, one)], abs=1e-5)
+    assert "forward" not in vars(model.model.layers[-1])
+
+
+def test_layers_that_are_computed_again_in_backward_are_computed_whole() -> None:
+    pack = lay_out([[row("a", list(range(12)), [1, 2]), row("b", list(range(12)), [3])]])
+    grads = []
+    for again in (False, True):
+        model = tiny(seed=3).train()
+        if again:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        completion_logprobs(model, pack).values.sum().backward()
+        grads.append(model.model.layers[-1].mlp.up_proj.weight.grad)
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-6, atol=1e-7)
 
 
 def test_the_first_use_leaves_chance_and_mode_as_they_were() -> None:
@@ -248,7 +276,7 @@ def test_a_gpu_gives_what_the_plain_path_gives(dtype: torch.dtype) -> None:
     pack = lay_out([[row("a", prompt, [1, 2, 3, 4, 5, 6]), row("b", prompt, [1, 2, 3, 4, 9])]], device="cuda")
     assert attention.takes_forests(model, torch.device("cuda"))
     found = completion_logprobs(model, pack).values
-    expected = attention.plain_forward(model, pack)[pack.before]
+    expected = attention.plain_forward(model, pack, pack.before)
     torch.testing.assert_close(
         found,
         completion_logprobs(model, pack, hidden=expected).values,

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 
 from training.engine.lean import make_lean
@@ -81,6 +83,29 @@ def let_learn(model: nn.Module, learning: Collection[str]) -> None:
     for adapter in names_of(model):
         for _, parameter in parameters_of(model, adapter):
             parameter.requires_grad_(adapter in learning)
+
+
+@contextmanager
+def switched_off(model: Any) -> Iterator[Any]:
+    """The base without its adapters. Unlike peft's own way it leaves alone what learns, which is asked of every layer
+    for every pack.
+    """
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    if any(isinstance(module, ModulesToSaveWrapper) for module in model.modules()):  # copies of whole modules
+        learning = [parameter.requires_grad for parameter in model.parameters()]
+        with model.disable_adapter():
+            yield model
+        for parameter, learns in zip(model.parameters(), learning, strict=True):
+            parameter.requires_grad_(learns)
+        return
+    before = [layer._disable_adapters for layer in layers]
+    try:
+        for layer in layers:
+            layer._disable_adapters = True
+        yield model
+    finally:
+        for layer, was in zip(layers, before, strict=True):
+            layer._disable_adapters = was
 
 
 def _config(options: Lora, model: Any) -> LoraConfig:

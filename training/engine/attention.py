@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -32,15 +33,16 @@ _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_bac
 _checked: weakref.WeakKeyDictionary[nn.Module, dict[str, bool]] = weakref.WeakKeyDictionary()
 
 
-def run_backbone(model: Any, pack: Any) -> Tensor | None:
-    """The last hidden states [T, D] of a pack by way of the forest, or None where this model needs the plain path.
+def run_backbone(model: Any, pack: Any, at: Tensor) -> Tensor | None:
+    """The last hidden states at places of a pack's stream [len(at), D] by way of the forest, or None where this model
+    needs the plain path.
 
     `model` is the causal language model itself, out of any wrapping; `pack` a `packs.Pack`.
     """
     window = _window(model.config)
     if not takes_forests(model, pack.ids.device) or (window is not None and pack.forest.longest > window):
         return None
-    return _forward(model, pack)
+    return _forward(model, pack, at)
 
 
 def takes_forests(model: Any, device: torch.device) -> bool:
@@ -176,24 +178,56 @@ def _compiled_flex() -> Callable[..., Any]:
     return _compiled[0]
 
 
-def _forward(model: Any, pack: Any) -> Tensor:
-    output = model.get_decoder()(
-        input_ids=pack.ids,
-        attention_mask=UNSEEN,
-        position_ids=pack.positions,
-        use_cache=False,
-        forest=pack.forest,
-    )
-    hidden: Tensor = output.last_hidden_state
-    return hidden[0]
+def _forward(model: Any, pack: Any, at: Tensor) -> Tensor:
+    decoder = model.get_decoder()
+    with _narrow_at_the_end(decoder, at) as narrow:
+        output = decoder(
+            input_ids=pack.ids,
+            attention_mask=UNSEEN,
+            position_ids=pack.positions,
+            use_cache=False,
+            forest=pack.forest,
+        )
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden if narrow else hidden.index_select(0, at)
 
 
-def plain_forward(model: Any, pack: Any) -> Tensor:
-    """The last hidden states [T, D] of the pack's places, computed row by row in a padded rectangle."""
+@contextmanager
+def _narrow_at_the_end(decoder: Any, at: Tensor) -> Iterator[bool]:
+    """The last layer's MLP is computed at these places only: nobody reads its other results. Where the layer is not of
+    the common kind (attention and MLP, each behind a norm, each added to its input), or is computed again in backward,
+    nothing is changed and False is given.
+    """
+    layer = decoder.layers[-1] if len(getattr(decoder, "layers", ())) else None
+    kind = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+    if (
+        layer is None
+        or {name for name, _ in layer.named_children()} != kind
+        or "forward" in vars(layer)
+        or getattr(decoder, "gradient_checkpointing", False)
+    ):
+        yield False
+        return
+
+    def forward(hidden_states: Tensor, **kwargs: Any) -> Tensor:
+        attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
+        kept = (hidden_states + attended).index_select(1, at)
+        narrowed: Tensor = kept + layer.mlp(layer.post_attention_layernorm(kept))
+        return narrowed
+
+    layer.forward = forward
+    try:
+        yield True
+    finally:
+        del layer.forward
+
+
+def plain_forward(model: Any, pack: Any, at: Tensor) -> Tensor:
+    """The last hidden states at places of the pack's stream [len(at), D], computed row by row in a padded rectangle."""
     rectangle = pack.rectangle
     output = model.get_decoder()(input_ids=rectangle.ids, position_ids=rectangle.positions, use_cache=False)
     hidden: Tensor = output.last_hidden_state
-    return hidden.flatten(0, 1).index_select(0, rectangle.home)
+    return hidden.flatten(0, 1).index_select(0, rectangle.home.index_select(0, at))
 
 
 def _why_not(model: Any, device: torch.device) -> str | None:
@@ -213,13 +247,14 @@ def _why_not(model: Any, device: torch.device) -> str | None:
         for number, tail in enumerate(tails)
     ]
     pack = lay_out([rows, Row("alone", ids[24:], [False] * 16)], device=device)
+    everywhere = torch.arange(pack.forest.tokens - 1, -1, -1, device=device)
     training, parameters = model.training, [one for one in model.parameters() if one.requires_grad]
     model.eval()
     try:
         with torch.enable_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            plain = _probe(model, parameters, lambda: plain_forward(model, pack))
+            plain = _probe(model, parameters, lambda: plain_forward(model, pack, everywhere))
             model.set_attn_implementation(NAME)
-            packed = _probe(model, parameters, lambda: _forward(model, pack))
+            packed = _probe(model, parameters, lambda: _forward(model, pack, everywhere))
     except Exception as error:  # whatever an architecture does not take, the plain path takes
         model.set_attn_implementation("sdpa")
         return f"{type(error).__name__}: {error}"

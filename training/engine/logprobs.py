@@ -38,10 +38,8 @@ class TokenLogprobs:
 def hidden_states(model: nn.Module, pack: Pack, *, at: Tensor) -> Tensor:
     """The backbone's last hidden states at places of the pack's stream, [len(at), D]."""
     causal = causal_model(model)
-    hidden = attention.run_backbone(causal, pack)
-    if hidden is None:
-        hidden = attention.plain_forward(causal, pack)
-    return hidden.index_select(0, at)
+    hidden = attention.run_backbone(causal, pack, at)
+    return attention.plain_forward(causal, pack, at) if hidden is None else hidden
 
 
 def completion_logprobs(

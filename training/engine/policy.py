@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from training.engine.adapters import PARENT, TRAINED, Lora, let_learn, names_of, parameters_of, put_on
+from training.engine.adapters import PARENT, TRAINED, Lora, let_learn, names_of, parameters_of, put_on, switched_off
 from training.engine.distributed import place
 from training.engine.logprobs import completion_logprobs
 from training.engine.models import Precision, load_base
@@ -195,12 +195,8 @@ class Policy:
     @contextmanager
     def base_alone(self) -> Iterator[Any]:
         """The base with all adapters off."""
-        with self.kept():
-            if names_of(self.model):
-                with self.model.disable_adapter():
-                    yield self.model
-            else:
-                yield self.model
+        with switched_off(self.model):
+            yield self.model
 
     @contextmanager
     def scoring(self) -> Iterator[Any]:
