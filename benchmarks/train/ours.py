@@ -22,7 +22,8 @@ from benchmarks.train.planted import frozen_answer, reward_of, stop_tokens
 from benchmarks.train.start import RANK, Start, adapter_weights, head_weight
 from training import engine
 
-MICRO_BATCH_TOKENS = 4096  # what the recipes open with
+MICRO_BATCH_TOKENS = 384  # what the recipes open with
+LONGEST = 4096  # tokens of the longest unit, which may be a pack of its own
 
 
 def run(job: Job, made: Start, steps: Sequence[Sequence[Pair]], meter: Meter) -> None:
@@ -93,7 +94,8 @@ class Ours:
                 if self.cell.task == "grpo_step":
                     with self.timed("generation"):
                         units = self.sampled(number, units)
-                packs = engine.packs.micro_batches(units, tokens=self.budget, device=self.job.device)
+                budget = engine.packs.Budget(self.budget, LONGEST)
+                packs = engine.packs.micro_batches(units, tokens=budget, device=self.job.device)
                 loop.forward_backward(run.heed(packs), self.objective)
                 values = loop.optim_step()
                 step.report(**values)

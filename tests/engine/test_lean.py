@@ -123,3 +123,27 @@ def test_an_adapter_that_does_not_learn_gets_no_gradient():
         parameter.requires_grad_("lora_B" in name)
     everything(model, X)
     assert {name.split(".")[-3] for name, p in model.named_parameters() if p.grad is not None} == {"lora_B"}
+
+
+def test_a_gated_mlp_gives_what_it_gave_and_keeps_less_for_backward():
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaMLP
+
+    torch.manual_seed(0)
+    mlp = LlamaMLP(LlamaConfig(hidden_size=6, intermediate_size=9, num_attention_heads=1)).double()
+    kept = []
+
+    def measured():
+        kept.append(0)
+
+        def keep(one):
+            kept[-1] += one.numel() if one.shape[-1] == 9 and one.ndim == 3 else 0
+            return one
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+            return everything(mlp, X)
+
+    theirs = measured()
+    lean.make_lean(mlp)
+    assert_same(measured(), theirs)
+    assert kept[1] < kept[0]

@@ -179,7 +179,13 @@ def chance() -> dict[str, Any]:
     name, keys, place, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "python": [version, torch.tensor(words), gauss],
-        "numpy": [str(name), torch.tensor(np.asarray(keys).astype(np.int64)), int(place), int(has_gauss), float(cached)],
+        "numpy": [
+            str(name),
+            torch.tensor(np.asarray(keys).astype(np.int64)),
+            int(place),
+            int(has_gauss),
+            float(cached),
+        ],
         "torch": torch.get_rng_state(),
         "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
     }

@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from training.engine import attention
 from training.engine.packs import Pack
 
-CHUNK = 128  # trained tokens whose logits exist at one time: few enough for a CPU's cache to hold them
+CHUNK = 64  # trained tokens whose logits exist at one time: few enough for a CPU's cache to hold them
 ON_GPU = 2048  # the same where memory is fast and kernels are slow to start
 
 Logits = Callable[[Tensor], Tensor]
@@ -58,7 +58,7 @@ def completion_logprobs(
     """
     if hidden is None:
         hidden = hidden_states(model, pack, at=pack.before)
-    size = chunk or (ON_GPU if hidden.is_cuda else CHUNK)
+    size = _even(len(pack.token_ids), chunk or (ON_GPU if hidden.is_cuda else CHUNK))
     logits = logits_of(model)
     head = causal_model(model).get_output_embeddings()
     trained = any(parameter.requires_grad for parameter in head.parameters())
@@ -92,7 +92,7 @@ class _Formed(torch.autograd.Function):
             logs = _log_softmax(raw.detach().to(exact), temperature)
             values[part] = logs.gather(-1, chosen)[:, 0]
             if entropy:
-                spread[part] = -(logs.exp() * logs).sum(-1)
+                spread[part] = -torch.linalg.vecdot(logs.exp(), logs)
             if slopes is not None:
                 logs.exp_().scatter_add_(-1, chosen, torch.full_like(chosen, -1.0, dtype=exact))  # softmax - onehot
                 (slope,) = torch.autograd.grad(raw, states, logs.to(raw.dtype))
@@ -117,7 +117,7 @@ def _recomputed(
     def of_chunk(states: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logs = _log_softmax(logits(states).to(exact), temperature)  # as `_Formed`: the same to the bit
         chosen = logs.gather(-1, targets[:, None])[:, 0]
-        return chosen, -(logs.exp() * logs).sum(-1) if entropy else chosen.new_zeros(len(targets))
+        return chosen, -torch.linalg.vecdot(logs.exp(), logs) if entropy else chosen.new_zeros(len(targets))
 
     found = [  # the logits of a chunk are made again in backward rather than kept
         checkpoint(of_chunk, hidden[start : start + size], tokens[start : start + size], use_reentrant=False)
@@ -128,6 +128,11 @@ def _recomputed(
         return TokenLogprobs(nothing, nothing.detach() if entropy else None)
     values, spread = (torch.cat(parts) for parts in zip(*found, strict=True))
     return TokenLogprobs(values, spread if entropy else None)
+
+
+def _even(tokens: int, size: int) -> int:
+    """A chunk's size, at most `size`, such that no chunk is much smaller than the others."""
+    return -(-tokens // -(-tokens // size)) if tokens else size
 
 
 def _log_softmax(scores: Tensor, temperature: float) -> Tensor:

@@ -22,7 +22,7 @@ from training.engine.adapters import PARENT, TRAINED, Lora, let_learn, names_of,
 from training.engine.distributed import place
 from training.engine.logprobs import completion_logprobs
 from training.engine.models import Precision, load_base
-from training.engine.packs import Row, Unit, micro_batches
+from training.engine.packs import Budget, Row, Unit, micro_batches
 
 __all__ = ["PARENT", "TRAINED", "Lora", "Policy", "ReferenceGone", "log_ratios", "reference_logprobs"]
 
@@ -240,7 +240,7 @@ class Policy:
 
 
 @torch.no_grad()
-def reference_logprobs(policy: Policy, units: Sequence[Unit], *, tokens: int) -> list[list[float]]:
+def reference_logprobs(policy: Policy, units: Sequence[Unit], *, tokens: int | Budget) -> list[list[float]]:
     """The reference's log-probabilities of each row's trained tokens, row after row, unit after unit.
 
     Made by the same packing as training's: given a step's units and its budget, the numbers are the policy's own until
@@ -257,7 +257,7 @@ def reference_logprobs(policy: Policy, units: Sequence[Unit], *, tokens: int) ->
     return found
 
 
-def log_ratios(policy: Policy, rows: Sequence[Row], *, tokens: int) -> list[float]:
+def log_ratios(policy: Policy, rows: Sequence[Row], *, tokens: int | Budget) -> list[float]:
     """log p_policy - log p_reference of each row's trained tokens, summed; exactly 0 while nothing has been learned."""
     gaps: list[float] = [0.0] * len(rows)
     numbered, _ = _number(rows)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from training.engine.loop import Loop
     from training.engine.objectives import Loss
-    from training.engine.packs import Pack, Row
+    from training.engine.packs import Budget, Pack, Row
     from training.engine.policy import Policy
     from training.engine.rollouts import Sample
     from training.recipes.online import Practice
@@ -73,20 +73,21 @@ class Answers:
         """The same with one more part in the rewards."""
         return replace(self, rewards=self.rewards + values, parts={**self.parts, name: values})
 
-    def units(self, tokens: int, *, leave_out: Tensor | None = None) -> list[list[Row]]:
+    def units(self, tokens: int | Budget, *, leave_out: Tensor | None = None) -> list[list[Row]]:
         """The answers as rows, those to one prompt together as far as `tokens` holds them. `leave_out` bool [Q, G] are
         those that nothing is learned from: they are not computed, and a group of them is no unit at all.
 
         Rows know their place (`of_row`: group, answer) and what the sampler gave their tokens (`of_tokens`: sampled).
         """
         units = []
+        most = tokens if isinstance(tokens, int) else tokens.at_most
         for number, (ask, group) in enumerate(zip(self.asks, self.groups, strict=True)):
             unit: list[Row] = []
             size = len(ask.ids)
             for place, sample in enumerate(group):
                 if leave_out is not None and bool(leave_out[number, place]):
                     continue
-                if unit and size + len(sample.ids) > tokens:
+                if unit and size + len(sample.ids) > most:
                     units.append(unit)
                     unit, size = [], len(ask.ids)
                 name = f"prompt {ask.prompt_id}, answer {place + 1}"
@@ -190,7 +191,7 @@ def logprobs_of(
     as_model: AbstractContextManager[Any],
     units: Sequence[Sequence[Row]],
     *,
-    tokens: int,
+    tokens: int | Budget,
     temperature: float,
     device: Any,
 ) -> dict[int, list[float]]:
@@ -307,7 +308,7 @@ def learn(
     updates: Sequence[Sequence[Sequence[Row]]],
     objective: Callable[[Pack], Loss],
     *,
-    tokens: int,
+    tokens: int | Budget,
 ) -> dict[str, float]:
     """One optimiser step for each of `updates`; their figures' means, the learning rate's last. An update without rows
     changes nothing but the place in the schedule.

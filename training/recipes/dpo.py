@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from training.engine.objectives import Loss, PairLogprobs
-    from training.engine.packs import Pack, Row
+    from training.engine.packs import Budget, Pack, Row
     from training.engine.policy import Policy
 
 BETAS = {"simpo": 2.0}  # of the losses whose usual beta is not 0.1
@@ -95,7 +95,12 @@ class Config(RecipeConfig):
     max_new_tokens: int = option(128, "longest new answer", unit="tokens", ge=1, le=4096)
     temperature: float = option(0.7, "of sampling new answers", gt=0, le=2)
     micro_batch_tokens: int = option(
-        4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
+        384,
+        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
+        "memory, not what is learned",
+        unit="tokens",
+        ge=64,
+        le=1_000_000,
     )
 
     @property
@@ -112,7 +117,7 @@ def train(run: RunContext, config: Config) -> None:
     data = {split: prepare(run, config, policy.tokenizer, split) for split in ("train", "dev", "test")}
     need_enough(config, data["train"])
     longest = max(sum(len(row.ids) for row in unit) for split in data.values() for unit in split)
-    budget = max(config.micro_batch_tokens, longest, 2 * config.max_tokens)
+    budget = engine.packs.Budget(config.micro_batch_tokens, max(longest, 2 * config.max_tokens))
     if config.precompute_reference and config.loss not in FREE:
         data = {split: with_reference(policy, units, budget=budget) for split, units in data.items()}
         run.log("The reference has read all answers once.")
@@ -227,7 +232,7 @@ def good_weight(config: Config, units: Sequence[Sequence[Row]]) -> float:
     return config.undesirable_weight * (len(units) - good) / good
 
 
-def with_reference(policy: Policy, units: Sequence[Sequence[Row]], *, budget: int) -> list[list[Row]]:
+def with_reference(policy: Policy, units: Sequence[Sequence[Row]], *, budget: Budget) -> list[list[Row]]:
     """The same units; every row holds the reference's log-probability of each of its trained tokens."""
     found = iter(engine.policy.reference_logprobs(policy, units, tokens=budget))
     return [[replace(row, of_tokens={**row.of_tokens, "reference": next(found)}) for row in unit] for unit in units]
@@ -242,7 +247,7 @@ class Learner:
 
     config: Config
     policy: Policy
-    budget: int
+    budget: Budget
     good_weight: float = 1.0
 
     def objective(self, batch: Sequence[Sequence[Row]]) -> Any:
@@ -396,7 +401,15 @@ RECIPE = Recipe(
     produces="policy",
     Config=Config,
     presets={
-        "paper": {"beta": 0.1, "lr": 1e-6, "batch_size": 64, "epochs": 1, "max_tokens": 1024, "passage_tokens": 512},
+        "paper": {
+            "micro_batch_tokens": 8192,
+            "beta": 0.1,
+            "lr": 1e-6,
+            "batch_size": 64,
+            "epochs": 1,
+            "max_tokens": 1024,
+            "passage_tokens": 512,
+        },
         "laptop": {
             "epochs": 2,
             "batch_size": 8,

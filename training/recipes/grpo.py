@@ -240,6 +240,7 @@ RECIPE = Recipe(
     Config=Config,
     presets={
         "paper": {
+            "micro_batch_tokens": 8192,
             "steps": 500,
             "prompts": 16,
             "samples": 64,

@@ -17,8 +17,11 @@ from training.recipes.context import RecipeError, RunContext
 from training.recipes.rewarding import CHECKERS, Judge, Reduction, weights_of
 
 if TYPE_CHECKING:
+    from training.engine.packs import Budget
     from training.engine.policy import Policy
     from training.engine.rollouts import Sampling
+
+TOGETHER = 4096  # tokens of a group of answers that are computed together; longer groups are parted
 
 
 class Practice(RecipeConfig):
@@ -58,7 +61,12 @@ class Practice(RecipeConfig):
         16, "answers of the final policy that go back to the people", unit="answers", ge=0, le=10_000
     )
     micro_batch_tokens: int = option(
-        4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
+        384,
+        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
+        "memory, not what is learned",
+        unit="tokens",
+        ge=64,
+        le=1_000_000,
     )
     decode_rows: int = option(64, "answers written at one time; changes memory, not what is written", ge=1, le=4096)
 
@@ -81,9 +89,9 @@ class Practice(RecipeConfig):
         return engine.rollouts.Sampling(max_tokens=self.max_new_tokens, temperature=self.temperature)
 
     @property
-    def budget(self) -> int:
-        """Tokens of a pack: at least one whole row."""
-        return max(self.micro_batch_tokens, self.max_prompt_tokens + self.max_new_tokens)
+    def budget(self) -> Budget:
+        """Tokens of a pack. The answers to one prompt stay together, up to so many that memory would not hold them."""
+        return engine.packs.Budget(self.micro_batch_tokens, max(TOGETHER, self.max_prompt_tokens + self.max_new_tokens))
 
     def judge(self, run: RunContext, policy: Policy, **shaping: float) -> Judge:
         """All that judges this run's answers; reward models stand beside the policy, on its base where it is theirs."""

@@ -287,6 +287,7 @@ RECIPE = Recipe(
     Config=Config,
     presets={
         "paper": {
+            "micro_batch_tokens": 8192,
             "steps": 1000,
             "prompts": 64,
             "max_new_tokens": 512,

@@ -29,7 +29,7 @@ from training.recipes.steps import steps
 
 if TYPE_CHECKING:
     from training.engine.objectives import Loss
-    from training.engine.packs import Pack, Row
+    from training.engine.packs import Budget, Pack, Row
     from training.engine.policy import Policy
     from training.engine.rollouts import Sample, Sampling
     from training.engine.scoring import SpanScorer
@@ -73,7 +73,12 @@ class Config(RecipeConfig):
         16, "answers of the final policy that go back to the people", unit="answers", ge=0, le=10_000
     )
     micro_batch_tokens: int = option(
-        4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
+        384,
+        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
+        "memory, not what is learned",
+        unit="tokens",
+        ge=64,
+        le=1_000_000,
     )
     decode_rows: int = option(64, "answers written at one time; changes memory, not what is written", ge=1, le=4096)
 
@@ -313,8 +318,8 @@ def show(
         )
 
 
-def _budget(config: Config) -> int:
-    return max(config.micro_batch_tokens, config.max_prompt_tokens + config.max_new_tokens)
+def _budget(config: Config) -> Budget:
+    return engine.packs.Budget(config.micro_batch_tokens, config.max_prompt_tokens + config.max_new_tokens)
 
 
 RECIPE = Recipe(
@@ -329,6 +334,7 @@ RECIPE = Recipe(
     Config=Config,
     presets={
         "paper": {
+            "micro_batch_tokens": 8192,
             "rounds": 12,
             "prompts": 2048,
             "samples": 16,

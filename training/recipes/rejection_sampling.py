@@ -186,6 +186,7 @@ RECIPE = Recipe(
     Config=Config,
     presets={
         "paper": {
+            "micro_batch_tokens": 8192,
             "prompts": 10_000,
             "samples": 32,
             "max_new_tokens": 1024,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from training.engine.objectives import Loss
-    from training.engine.packs import Pack, Row
+    from training.engine.packs import Budget, Pack, Row
     from training.engine.reward_scoring import RewardScorer
 
 
@@ -76,7 +76,12 @@ class Config(RecipeConfig):
         0, "end after so many measurements without a lower dev loss; the best weights are kept; 0: never", ge=0, le=1000
     )
     micro_batch_tokens: int = option(
-        4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
+        384,
+        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
+        "memory, not what is learned",
+        unit="tokens",
+        ge=64,
+        le=1_000_000,
     )
 
 
@@ -120,7 +125,7 @@ def train(run: RunContext, config: Config) -> None:
         weight_decay=config.weight_decay,
     )
     longest = max(sum(len(row.ids) for row in one.rows) for split in data.values() for one in split)
-    budget = max(config.micro_batch_tokens, longest)
+    budget = engine.packs.Budget(config.micro_batch_tokens, longest)
 
     def objective(pack: Pack) -> Loss:
         scores = engine.heads.row_scores(policy.model, head, pack)[:, 0]
@@ -265,7 +270,7 @@ def loss_of(config: Config, pack: Pack, scores: Tensor, cuts: Tensor | None) -> 
 
 
 def measure(
-    config: Config, scorer: RewardScorer, data: Sequence[Judgement], prefix: str, cuts: Any, budget: int
+    config: Config, scorer: RewardScorer, data: Sequence[Judgement], prefix: str, cuts: Any, budget: Budget
 ) -> dict[str, float]:
     """Loss, how often the better answer scores higher, and how far claimed probabilities are from what is so."""
     if not data:
@@ -340,7 +345,7 @@ def show_some(
 ) -> None:
     """A few held-out judgements with the model's scores, for the run's page."""
     for one in data[:n]:
-        scores = scorer.score_rows(one.rows, tokens=config.micro_batch_tokens)
+        scores = scorer.score_rows(one.rows, tokens=max(config.micro_batch_tokens, config.max_tokens))
         tokenizer = scorer.policy.tokenizer
         answers = [
             {
@@ -371,7 +376,14 @@ RECIPE = Recipe(
     produces="reward_model",
     Config=Config,
     presets={
-        "paper": {"epochs": 1, "lr": 1e-5, "head_lr": 1e-4, "batch_size": 64, "max_tokens": 2048},
+        "paper": {
+            "micro_batch_tokens": 8192,
+            "epochs": 1,
+            "lr": 1e-5,
+            "head_lr": 1e-4,
+            "batch_size": 64,
+            "max_tokens": 2048,
+        },
         "laptop": {
             "epochs": 3,
             "batch_size": 8,

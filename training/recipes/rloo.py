@@ -129,6 +129,7 @@ RECIPE = Recipe(
     Config=Config,
     presets={
         "paper": {
+            "micro_batch_tokens": 8192,
             "steps": 600,
             "prompts": 128,
             "samples": 4,

@@ -19,7 +19,7 @@ from training.recipes.steps import steps
 
 if TYPE_CHECKING:
     from training.engine.objectives import Loss
-    from training.engine.packs import Pack, Row
+    from training.engine.packs import Budget, Pack, Row
     from training.engine.policy import Policy
 
 
@@ -59,7 +59,12 @@ class Config(RecipeConfig):
     max_new_tokens: int = option(128, "longest new answer", unit="tokens", ge=1, le=4096)
     temperature: float = option(0.7, "of sampling new answers", gt=0, le=2)
     micro_batch_tokens: int = option(
-        4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
+        384,
+        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
+        "memory, not what is learned",
+        unit="tokens",
+        ge=64,
+        le=1_000_000,
     )
 
 
@@ -84,7 +89,7 @@ def train(run: RunContext, config: Config) -> None:
     loop = engine.loop.Loop(
         policy.parameters, lr=config.lr, steps=len(batches), weight_decay=config.weight_decay, schedule="linear"
     )
-    budget = max(config.micro_batch_tokens, config.max_tokens)
+    budget = engine.packs.Budget(config.micro_batch_tokens, config.max_tokens)
 
     def objective(pack: Pack) -> Loss:
         return engine.objectives.sft(engine.logprobs.completion_logprobs(policy.model, pack).values)
@@ -156,7 +161,7 @@ def chosen(run: RunContext, config: Config, split: str) -> list[tuple[str, Recor
     return list(found.values())
 
 
-def measure(policy: Policy, rows: list[Row], prefix: str, *, budget: int, before: bool = False) -> dict[str, float]:
+def measure(policy: Policy, rows: list[Row], prefix: str, *, budget: Budget, before: bool = False) -> dict[str, float]:
     """The loss on held-out answers, nats a token, and (`before`) what it was before this run."""
     if not rows:
         return {}
@@ -168,7 +173,7 @@ def measure(policy: Policy, rows: list[Row], prefix: str, *, budget: int, before
     return figures
 
 
-def _mean_loss(model: Any, policy: Policy, rows: list[Row], budget: int) -> float:
+def _mean_loss(model: Any, policy: Policy, rows: list[Row], budget: Budget) -> float:
     total = count = 0.0
     for pack in engine.packs.micro_batches(rows, tokens=budget, device=policy.device):
         values = engine.logprobs.completion_logprobs(model, pack).values.detach()
@@ -187,7 +192,14 @@ RECIPE = Recipe(
     produces="policy",
     Config=Config,
     presets={
-        "paper": {"epochs": 2, "lr": 2e-5, "batch_size": 64, "max_tokens": 2048, "passage_tokens": 1024},
+        "paper": {
+            "micro_batch_tokens": 8192,
+            "epochs": 2,
+            "lr": 2e-5,
+            "batch_size": 64,
+            "max_tokens": 2048,
+            "passage_tokens": 1024,
+        },
         "laptop": {
             "reviewed": True,
             "epochs": 3,

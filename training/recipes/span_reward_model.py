@@ -26,7 +26,7 @@ from training.recipes.steps import steps
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.engine.packs import Row
+    from training.engine.packs import Budget, Row
     from training.engine.scoring import Item, SpanScorer
 
 
@@ -69,7 +69,12 @@ class Config(RecipeConfig):
         "fp32", "of the frozen base; auto takes bf16 where this machine is faster in it; what is trained is fp32"
     )
     micro_batch_tokens: int = option(
-        4096, "tokens computed at one time; changes memory, not what is learned", unit="tokens", ge=64, le=1_000_000
+        384,
+        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
+        "memory, not what is learned",
+        unit="tokens",
+        ge=64,
+        le=1_000_000,
     )
 
 
@@ -306,8 +311,8 @@ def _fits(one: Reviewed, config: Config) -> bool:
     return len(one.row.ids) <= config.max_tokens
 
 
-def _budget(config: Config) -> int:
-    return max(config.micro_batch_tokens, config.max_tokens)
+def _budget(config: Config) -> Budget:
+    return engine.packs.Budget(config.micro_batch_tokens, config.max_tokens)
 
 
 RECIPE = Recipe(
@@ -320,7 +325,15 @@ RECIPE = Recipe(
     produces="span_reward_model",
     Config=Config,
     presets={
-        "paper": {"epochs": 3, "lr": 1e-5, "head_lr": 1e-4, "rank": 16, "max_tokens": 2048, "passage_tokens": 1024},
+        "paper": {
+            "micro_batch_tokens": 8192,
+            "epochs": 3,
+            "lr": 1e-5,
+            "head_lr": 1e-4,
+            "rank": 16,
+            "max_tokens": 2048,
+            "passage_tokens": 1024,
+        },
         "laptop": {  # the base is read once and stays as it is: a minute for some hundred answers, and no worse on few
             "epochs": 8,
             "batch_size": 8,
