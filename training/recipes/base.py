@@ -39,6 +39,18 @@ def in_words(need: str) -> str:
     return " or ".join(kind.replace("_", " ") for kind in kinds_of(need))
 
 
+def pack_tokens() -> Any:
+    """The option that every recipe has: how much is computed at one time."""
+    return option(
+        384,
+        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
+        "memory, not what is learned",
+        unit="tokens",
+        ge=64,
+        le=1_000_000,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A method that a run can use."""

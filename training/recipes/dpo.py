@@ -25,7 +25,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from training import engine
-from training.recipes.base import Recipe, RecipeConfig, option
+from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
 from training.recipes.comparisons import of_dimension, pairs_in
 from training.recipes.context import RecipeError, RunContext
 from training.recipes.learning import Sieve, name_of, need_something, new_answers, policy_card, votes
@@ -94,14 +94,7 @@ class Config(RecipeConfig):
     )
     max_new_tokens: int = option(128, "longest new answer", unit="tokens", ge=1, le=4096)
     temperature: float = option(0.7, "of sampling new answers", gt=0, le=2)
-    micro_batch_tokens: int = option(
-        384,
-        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
-        "memory, not what is learned",
-        unit="tokens",
-        ge=64,
-        le=1_000_000,
-    )
+    micro_batch_tokens: int = pack_tokens()
 
     @property
     def strictness(self) -> float:

@@ -12,7 +12,7 @@ from pydantic import field_validator
 from training import engine
 from training.recipes.answers import Answers
 from training.recipes.asking import Ask, asks, draw, give_back
-from training.recipes.base import RecipeConfig, option
+from training.recipes.base import RecipeConfig, option, pack_tokens
 from training.recipes.context import RecipeError, RunContext
 from training.recipes.rewarding import CHECKERS, Judge, Reduction, weights_of
 
@@ -60,14 +60,7 @@ class Practice(RecipeConfig):
     new_answers: int = option(
         16, "answers of the final policy that go back to the people", unit="answers", ge=0, le=10_000
     )
-    micro_batch_tokens: int = option(
-        384,
-        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
-        "memory, not what is learned",
-        unit="tokens",
-        ge=64,
-        le=1_000_000,
-    )
+    micro_batch_tokens: int = pack_tokens()
     decode_rows: int = option(64, "answers written at one time; changes memory, not what is written", ge=1, le=4096)
 
     @field_validator("weights")

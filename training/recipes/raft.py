@@ -23,7 +23,7 @@ from pydantic import field_validator
 
 from training import engine
 from training.recipes.asking import Ask, asks, asks_to_learn_from, draw, give_back, item_of, question_of, row_of
-from training.recipes.base import Recipe, RecipeConfig, option
+from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
 from training.recipes.context import RunContext
 from training.recipes.steps import steps
 
@@ -72,14 +72,7 @@ class Config(RecipeConfig):
     new_answers: int = option(
         16, "answers of the final policy that go back to the people", unit="answers", ge=0, le=10_000
     )
-    micro_batch_tokens: int = option(
-        384,
-        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
-        "memory, not what is learned",
-        unit="tokens",
-        ge=64,
-        le=1_000_000,
-    )
+    micro_batch_tokens: int = pack_tokens()
     decode_rows: int = option(64, "answers written at one time; changes memory, not what is written", ge=1, le=4096)
 
     @field_validator("forbid")

@@ -22,7 +22,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from training import engine
-from training.recipes.base import Recipe, RecipeConfig, option
+from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
 from training.recipes.comparisons import answers_of, better, of_dimension, pairs_in
 from training.recipes.context import RunContext
 from training.recipes.learning import Record, Sieve, name_of, need_something
@@ -75,14 +75,7 @@ class Config(RecipeConfig):
     patience: int = option(
         0, "end after so many measurements without a lower dev loss; the best weights are kept; 0: never", ge=0, le=1000
     )
-    micro_batch_tokens: int = option(
-        384,
-        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
-        "memory, not what is learned",
-        unit="tokens",
-        ge=64,
-        le=1_000_000,
-    )
+    micro_batch_tokens: int = pack_tokens()
 
 
 @dataclass(frozen=True)

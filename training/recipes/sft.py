@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from training import engine
-from training.recipes.base import Recipe, RecipeConfig, option
+from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
 from training.recipes.context import RunContext
 from training.recipes.learning import Record, Sieve, name_of, need_something, new_answers, policy_card, votes
 from training.recipes.steps import steps
@@ -58,14 +58,7 @@ class Config(RecipeConfig):
     )
     max_new_tokens: int = option(128, "longest new answer", unit="tokens", ge=1, le=4096)
     temperature: float = option(0.7, "of sampling new answers", gt=0, le=2)
-    micro_batch_tokens: int = option(
-        384,
-        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
-        "memory, not what is learned",
-        unit="tokens",
-        ge=64,
-        le=1_000_000,
-    )
+    micro_batch_tokens: int = pack_tokens()
 
 
 def train(run: RunContext, config: Config) -> None:

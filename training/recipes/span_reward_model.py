@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from training import engine
-from training.recipes.base import Recipe, RecipeConfig, option
+from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
 from training.recipes.context import RecipeError, RunContext
 from training.recipes.steps import steps
 
@@ -68,14 +68,7 @@ class Config(RecipeConfig):
     precision: Literal["fp32", "bf16", "auto"] = option(
         "fp32", "of the frozen base; auto takes bf16 where this machine is faster in it; what is trained is fp32"
     )
-    micro_batch_tokens: int = option(
-        384,
-        "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
-        "memory, not what is learned",
-        unit="tokens",
-        ge=64,
-        le=1_000_000,
-    )
+    micro_batch_tokens: int = pack_tokens()
 
 
 @dataclass(frozen=True)
