@@ -147,3 +147,26 @@ def test_a_gated_mlp_gives_what_it_gave_and_keeps_less_for_backward():
     lean.make_lean(mlp)
     assert_same(measured(), theirs)
     assert kept[1] < kept[0]
+
+
+def test_a_norm_gives_what_it_gave():
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    norm = LlamaRMSNorm(6).requires_grad_(False)
+    norm.weight.data = torch.linspace(0.5, 2, 6)
+    x = 3 * X.float()
+    theirs = everything(norm, x)
+    lean.make_lean(norm)
+    assert "forward" in vars(norm)
+    for one, other in zip(everything(norm, x), theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_norm_that_is_trained_goes_its_own_way():
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    norm = LlamaRMSNorm(6)
+    theirs = everything(norm, X.float())
+    lean.make_lean(norm)
+    assert_same(everything(norm, X.float()), theirs)
+    assert norm.weight.grad is not None
