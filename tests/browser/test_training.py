@@ -16,6 +16,7 @@ from tests.training.conftest import fill
 from tests.training.factories import make_model, make_prompt, make_response
 from training.actions.runs import Launch, launch_run
 from training.models import Run
+from training.recipes.registry import RECIPES
 from training.runs import events, lease
 
 
@@ -88,6 +89,16 @@ def test_an_admin_starts_a_run_from_the_form(browser, committed, settings, scree
     page.get_by_role("button", name="Train").click()
     expect(page.get_by_role("heading", name="Run 1")).to_be_visible()
     assert Run.objects.get().config["epochs"] == 1
+
+
+def test_every_recipe_opens_as_a_form(browser, committed, screenshot):
+    page = browser.signed_in(committed.ada, "/p/lantern/train/")
+    screenshot(page, "train-choose", full=True)
+    for recipe in RECIPES.values():
+        page.goto(page.url.split("/train/")[0] + f"/train/{recipe.name}/")
+        expect(page.get_by_role("heading", name=recipe.title, exact=True)).to_be_visible()
+        assert violations(settled(page)) == [], recipe.name
+        screenshot(page, f"train-form-{recipe.name}", full=True)
 
 
 def test_a_run_moves_as_it_goes_and_says_how_it_ended(browser, committed, screenshot):
