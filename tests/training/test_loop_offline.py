@@ -59,8 +59,9 @@ def test_rewrites_and_taps_become_a_policy_that_comparisons_take_further(demo):
     assert Task.objects.filter(project=demo, state="open", kind="spans").count() == waiting + answers.count()
 
     # the fine-tuned policy is the reference, so that the loss begins at ln 2
+    alone = {"rewrites": True, "sft_weight": 0.0}  # the laptop's preset adds the chosen answers' own likelihood
     aligned = run_to_its_end(
-        demo, recipe="dpo", inputs={"policy": tuned.produced.pk}, config={**SHORT, **ANSWERS, "rewrites": True}
+        demo, recipe="dpo", inputs={"policy": tuned.produced.pk}, config={**SHORT, **ANSWERS, **alone}
     )
     assert aligned.produced.parent == tuned.produced
     first = aligned.events.filter(type="metrics").order_by("pk").first()
