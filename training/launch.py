@@ -7,6 +7,7 @@ once, so that no run is ever trained twice. SIGTERM asks it to stop between two 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import signal
@@ -14,6 +15,8 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -119,7 +122,24 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
     run.base_model = Path(ensure_base(run.base_model, say=say))
     if not here.rank:
         here.gather(None)
-    recipe.train(run, config)
+    with engine_heard(run):
+        recipe.train(run, config)
+
+
+@contextmanager
+def engine_heard(run: RunContext) -> Iterator[None]:
+    """What the engine has to say (that a model is computed the slow way, and why) stands in the run's own log."""
+
+    class Hearer(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            run.log(record.getMessage(), level="warning" if record.levelno >= logging.WARNING else "info")
+
+    engine, hearer = logging.getLogger("redpen.engine"), Hearer()
+    engine.addHandler(hearer)
+    try:
+        yield
+    finally:
+        engine.removeHandler(hearer)
 
 
 def join_processes() -> Processes:

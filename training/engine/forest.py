@@ -48,15 +48,6 @@ class Forest:
         paths = (depth + end - start for start, end, depth in zip(self.starts, self.ends, self.depths, strict=True))
         return max(paths, default=0)
 
-    @property
-    def pairs(self) -> int:
-        """How many (query, key) pairs the attention computes: what its work grows with."""
-        return sum(
-            (q1 - q0) * (k1 - k0 + 1) // 2 if block.causal else (q1 - q0) * (k1 - k0)
-            for block in self.blocks
-            for (q0, q1), (k0, k1) in [(block.queries, block.keys)]
-        )
-
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The attention of the whole stream: each segment on itself, then all its descendants at once on it."""
@@ -83,14 +74,10 @@ class Forest:
         sizes = torch.tensor([end - start for start, end in zip(self.starts, self.ends, strict=True)])
         return torch.tensor(self.reach, dtype=torch.int64).repeat_interleave(sizes.long())
 
-    def mask(self, *, window: int | None = None, device: torch.device | str = "cpu") -> Tensor:
-        """bool [T, T]: whether the row's token sees the column's; at most `window` places away, where given."""
+    def mask(self, *, device: torch.device | str = "cpu") -> Tensor:
+        """bool [T, T]: whether the row's token sees the column's."""
         place, reaches = torch.arange(self.tokens, device=device), self.reaches().to(device)
-        seen = (place[None] <= place[:, None]) & (place[:, None] < reaches[None])
-        if window is not None:
-            positions = self.positions().to(device)
-            seen &= positions[:, None] - positions[None] < window
-        return seen
+        return (place[None] <= place[:, None]) & (place[:, None] < reaches[None])
 
 
 @dataclass

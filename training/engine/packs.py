@@ -156,17 +156,17 @@ def micro_batches(
     budget = tokens if isinstance(tokens, Budget) else Budget(tokens, tokens)
     most = max(budget)
     bins: list[tuple[float, list[Planned]]] = []
-    for unit in sorted((_planned(unit) for unit in units), key=lambda unit: -unit.cost):
+    for own, unit in sorted(((unit.cost, unit) for unit in map(_planned, units)), key=lambda one: -one[0]):
         if unit.tree.tokens > most:
             raise TooLong(
                 f"{unit.names} has {unit.tree.tokens} tokens and a micro-batch holds {most}. "
                 "Raise the token budget, or leave long records out when the data is prepared."
             )
-        found = next((place for place, (cost, _) in enumerate(bins) if cost + unit.cost <= budget.tokens), None)
+        found = next((place for place, (cost, _) in enumerate(bins) if cost + own <= budget.tokens), None)
         if found is None:
-            bins.append((unit.cost, [unit]))
+            bins.append((own, [unit]))
         else:
-            bins[found] = (bins[found][0] + unit.cost, [*bins[found][1], unit])
+            bins[found] = (bins[found][0] + own, [*bins[found][1], unit])
     for _, planned in bins:
         yield _assemble(planned, here().device if device is None else device)
 
