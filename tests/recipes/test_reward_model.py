@@ -112,7 +112,7 @@ def test_the_artifact_says_how_good_it_is_beside_the_length_alone(of_pairs):
     card = json.loads((of_pairs.artifact / "redpen.json").read_text())
     assert (card["kind"], card["source"]) == ("reward_model", "pairs")
     assert card["reading"] == {"passage_tokens": 0, "max_tokens": 1024}
-    assert of_pairs.of("sample")[0]["data"]["answers"][0]["kept"] is True
+    assert of_pairs.of("sample")[0]["data"]["answers"][0]["preferred"] is True
 
 
 SCORES = """

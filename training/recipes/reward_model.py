@@ -344,7 +344,7 @@ def show_some(
             {
                 "text": tokenizer.decode(engine.answers.completion_of(row), skip_special_tokens=True),
                 "reward": scores[row.name],
-                "kept": len(one.rows) > 1 and row.of_row.get("place", 0.0 if number else 1.0) == 1.0,
+                "preferred": len(one.rows) > 1 and row.of_row.get("place", 0.0 if number else 1.0) == 1.0,
             }
             for number, row in enumerate(one.rows)
         ]
