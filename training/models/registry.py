@@ -40,6 +40,9 @@ class BaseModel(models.Model):
 class ArtifactKind(models.TextChoices):
     SPAN_REWARD_MODEL = "span_reward_model", "span reward model"
     REWARD_MODEL = "reward_model", "reward model"
+    SEGMENT_REWARD_MODEL = "segment_reward_model", "segment reward model"
+    PREFERENCE_MODEL = "preference_model", "preference model"
+    CRITIQUE_MODEL = "critique_model", "critique model"
     CRITIC = "critic", "critic"
     POLICY = "policy", "policy"
 
