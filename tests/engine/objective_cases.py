@@ -126,6 +126,24 @@ def _per_row(name: str) -> Callable[[Batch], Loss]:
     )
 
 
+def _critique_grpo(batch: Batch) -> Loss:
+    return objectives.critique_grpo(
+        batch.logprobs,
+        batch.of_tokens("old"),
+        batch.of_tokens("advantages"),
+        batch.verdicts > 0.5,
+        batch.ragged,
+        length=16,
+        clip=0.2,
+        beta=0.3,
+        reference=batch.of_tokens("reference"),
+        entropy_weight=0.01,
+        entropy=batch.logprobs.neg() * batch.of_tokens("worth"),
+        exchange=3.0,
+        mask=batch.of_tokens("mask"),
+    )
+
+
 def _columns(batch: Batch, outputs: int) -> Tensor:
     """Scores [N, outputs], each column its own function of the parameters."""
     return torch.stack([batch.of_tokens("features").roll(k, -1) @ batch.parameters for k in range(outputs)], dim=-1)
@@ -197,6 +215,7 @@ CASES: dict[str, Callable[[Batch], Loss]] = {
     "reinforce": lambda batch: objectives.reinforce(
         batch.logprobs, batch.of_tokens("advantages"), batch.ragged, mask=batch.of_tokens("mask")
     ),
+    "critique_grpo": _critique_grpo,
     "value_loss": lambda batch: objectives.value_loss(
         batch.of_tokens("features") @ batch.parameters,
         batch.of_tokens("old"),

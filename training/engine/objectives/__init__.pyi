@@ -31,6 +31,8 @@ from .ranking import ordered as ordered
 from .ranking import ordinal as ordinal
 from .ranking import plackett_luce as plackett_luce
 from .ranking import pointwise as pointwise
+from .refinement import critique_grpo as critique_grpo
+from .refinement import shaped as shaped
 from .table import OBJECTIVES as OBJECTIVES
 from .table import Objective as Objective
 from .table import Option as Option

@@ -353,6 +353,31 @@ OBJECTIVES: Mapping[str, Objective] = {
             count="answers",
         ),
         Objective(
+            name="critique_grpo",
+            title="Critique-GRPO",
+            module="refinement",
+            equation="-sum A w / (answers * length), w = p / (p + gamma) on refinements, else rho",
+            inputs=PER_TOKEN
+            | {
+                "refined": "bool [B]: rows that are refinements",
+                "ragged": PER_ROW["ragged"],
+                "length": "number: the longest answer allowed",
+                "reference": "[N], with beta",
+                "entropy": "[N], optional: of the next-token distributions, with its gradient",
+            }
+            | MASK,
+            options={
+                "shaping": Option("ratio", "What a refinement's token weighs: ratio p / (p + gamma), prob p, none 1."),
+                "gamma": Option(0.1, "The probability whose tokens weigh most."),
+                "clip": Option(None, "Clip the other rows' ratios as PPO does; None as in the paper."),
+                "beta": Option(0.0, "Weight of the KL to the reference on the other rows."),
+                "entropy_weight": Option(0.001, "Weight of the mean entropy, as a bonus."),
+                "exchange": Option(1.0, "The whole step's answers * length over its tokens."),
+            },
+            source="Zhang et al. 2025 (arXiv 2506.03106)",
+            count="answers times a constant length",
+        ),
+        Objective(
             name="value_loss",
             title="Value loss, clipped",
             module="value",
