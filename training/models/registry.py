@@ -45,6 +45,7 @@ class ArtifactKind(models.TextChoices):
     CRITIQUE_MODEL = "critique_model", "critique model"
     CRITIC = "critic", "critic"
     POLICY = "policy", "policy"
+    EVALUATION = "evaluation", "evaluation"  # no model: what one is worth, and the answers that show it
 
 
 class ModelVersion(ProjectRow):
