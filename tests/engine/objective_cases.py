@@ -216,6 +216,20 @@ CASES: dict[str, Callable[[Batch], Loss]] = {
         batch.logprobs, batch.of_tokens("advantages"), batch.ragged, mask=batch.of_tokens("mask")
     ),
     "critique_grpo": _critique_grpo,
+    "antisymmetric": lambda batch: objectives.antisymmetric(
+        batch.scores[::2], batch.scores[1::2], batch.verdicts[::2], weights=batch.verdicts[1::2]
+    ),
+    "nft": lambda batch: objectives.nft(
+        batch.logprobs,
+        batch.of_tokens("old"),
+        batch.verdicts,
+        (1 - batch.verdicts).clamp(0.1, 0.9),
+        batch.ragged,
+        length=16,
+        weighting="root",
+        epsilon=0.5,
+        mask=batch.of_tokens("mask"),
+    ),
     "value_loss": lambda batch: objectives.value_loss(
         batch.of_tokens("features") @ batch.parameters,
         batch.of_tokens("old"),

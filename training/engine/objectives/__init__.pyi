@@ -5,6 +5,8 @@ from .classification import token_classification as token_classification
 from .likelihood import sft as sft
 from .likelihood import unlikelihood as unlikelihood
 from .loss import Loss as Loss
+from .nft import nft as nft
+from .pairwise import antisymmetric as antisymmetric
 from .policy_gradient import dapo as dapo
 from .policy_gradient import dr_grpo as dr_grpo
 from .policy_gradient import grpo as grpo

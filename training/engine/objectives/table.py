@@ -378,6 +378,43 @@ OBJECTIVES: Mapping[str, Objective] = {
             count="answers times a constant length",
         ),
         Objective(
+            name="antisymmetric",
+            title="Two answers at once",
+            module="pairwise",
+            equation="BCE(sigmoid((z(a, b) - z(b, a)) / 2), y)",
+            inputs={
+                "forwards": "[P] z(a, b)",
+                "backwards": "[P] z(b, a)",
+                "preferred": "[P] or number: the probability that a is better, 0.5 for a tie",
+                "weights": "[P], optional",
+            },
+            source="pairwise preference model for SPO (Swamy et al. 2024)",
+            count="pairs (their weights)",
+        ),
+        Objective(
+            name="nft",
+            title="NFT",
+            module="nft",
+            equation="w(q) [r (-log R) + (1 - r) (-log max_v((1 - q R) / (1 - q), epsilon))] / (answers * length)",
+            inputs=TOKENS
+            | {
+                "right": "[B] in [0, 1]: 1 for a right answer",
+                "rate": "[B]: the share of right answers to its prompt",
+                "ragged": PER_ROW["ragged"],
+                "length": "number: a constant",
+            }
+            | MASK,
+            options={
+                "weighting": Option("hard", "Weight of a prompt: hard is 1 - q, root sqrt((1 - q) / q), even 1."),
+                "negative_weight": Option(1.0, "Weight of wrong answers; 0 is rejection fine-tuning."),
+                "positive_weight": Option(1.0, "Weight of right answers; 0 learns from mistakes alone."),
+                "epsilon": Option(1.0, "The least that the wrong answers' ratio counts as; lower punishes harder."),
+                "by_answer": Option(False, "One ratio an answer, the product over its tokens, instead of one a token."),
+            },
+            source="Chen et al. 2025 (arXiv 2505.18116)",
+            count="answers times a constant length",
+        ),
+        Objective(
             name="value_loss",
             title="Value loss, clipped",
             module="value",
