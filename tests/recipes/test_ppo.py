@@ -11,7 +11,7 @@ from tests.recipes.test_grpo import stop_at
 from training import engine
 from training.engine.heads import ScoreHead
 from training.engine.policy import Lora, Policy
-from training.recipes import ppo
+from training.recipes import ppo, valuing
 from training.recipes.answers import Answers, Gap
 from training.recipes.asking import Ask
 from training.recipes.context import Cancelled, Events, RunContext
@@ -88,7 +88,7 @@ def pair(request, base):
     policy.model.eval()
     torch.manual_seed(1)
     head = ScoreHead(policy.model.get_input_embeddings().weight.shape[1], ("value",), bias=True)
-    critic = ppo.Critic(policy, head, own=own)
+    critic = valuing.Critic(policy, head, own=own)
     with torch.no_grad():
         for parameter in [*policy.parameters, *critic.parameters]:
             parameter.add_(0.02 * torch.randn_like(parameter))
@@ -168,11 +168,11 @@ def test_before_the_first_update_the_ratio_is_exactly_1_and_no_value_has_moved(p
     for part in parts:
         gap = Gap()
         for pack in engine.packs.micro_batches(part, tokens=config.budget):
-            loss = ppo.loss_of(config, policy, critic, pack, gap)
+            loss = valuing.loss_of(config, policy, critic, pack, gap)
             count = loss.count.item()
             assert loss.metrics["ratio"].item() == count
             assert loss.metrics["kl/old"].item() == loss.metrics["value/clipped"].item() == 0.0
-            assert pack.flat("values").tolist() == ppo.read(config, policy, critic, pack)[1].tolist()
+            assert pack.flat("values").tolist() == valuing.read(config, policy, critic, pack)[1].tolist()
         assert gap.figures()["gap/p95"] < 1e-4
 
 
@@ -186,7 +186,7 @@ def test_critic_and_policy_leave_each_other_alone(pair, answers):
         for parameter in everything:
             parameter.grad = None
         (pack,) = engine.packs.micro_batches(units, tokens=config.budget)
-        ppo.loss_of(config, policy, critic, pack, Gap()).total.backward()
+        valuing.loss_of(config, policy, critic, pack, Gap()).total.backward()
         return [
             torch.cat(
                 [(parameter.grad if parameter.grad is not None else 0 * parameter).flatten() for parameter in some]

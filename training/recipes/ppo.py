@@ -15,125 +15,54 @@ states, which it does not change); answers without a verdict are left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from training import engine
 from training.recipes import rewarding
-from training.recipes.answers import Answers, Gap, learn, parts_of, with_numbers, with_reference
+from training.recipes.answers import Answers, Gap, learn
 from training.recipes.asking import asks_to_learn_from
 from training.recipes.base import Recipe, option
 from training.recipes.context import RunContext
-from training.recipes.online import HeldOut, Online, answer, finish, seed_of
+from training.recipes.online import HeldOut, answer, finish, seed_of
 from training.recipes.steps import steps
+from training.recipes.valuing import (
+    Critic,
+    Pull,
+    WithCritic,
+    actor_and_critic,
+    loss_of,
+    mean_advantages,
+    valued,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.engine.heads import ScoreHead
     from training.engine.objectives import Loss
     from training.engine.packs import Pack, Row
     from training.engine.policy import Policy
     from training.engine.ragged import Ragged
 
-CRITIC = "critic"  # the name of its adapter, and of its folder beside the policy's
 
-
-class Config(Online):
+class Config(WithCritic):
     """Options of ppo."""
 
     samples: int = option(1, "answers to each prompt", unit="answers", source="paper: 1", ge=1, le=1024)
     missing_stop: float = option(
         1.0, "taken from the reward of an answer that was cut off", source="TRL: advised", ge=0
     )
-    epochs: int = option(4, "how often a step's answers are read", source="4", ge=1, le=64)
-    minibatches: int = option(1, "optimiser steps of one reading", source="1", ge=1, le=1024)
-    clip: float = option(0.2, "the ratio pays nothing beyond 1 minus and 1 plus this", source="paper: 0.2", gt=0, le=1)
-    beta: float = option(0.05, "weight of the KL to the first model, in every token's reward", source="TRL: 0.05", ge=0)
-    kl_estimator: Literal["k1", "k3"] = option("k1", "how that KL is told from one token", source="k1")
-    kl_target: float | None = option(
-        None,
-        "let beta follow: up when answers are farther from the first model than this, else down",
-        unit="nats",
-        gt=0,
-    )
-    kl_horizon: int = option(10_000, "answers over which it follows", source="Ziegler et al.: 10000", ge=1)
     pay: Literal["end", "spans"] = option(
         "end",
         "where a span reward model's verdict is paid: at the answer's end, or where its good and bad phrases end",
         source="end; spans: Wu et al. 2023",
     )
-    gamma: float = option(1.0, "discount of what comes a token later", source="1", gt=0, le=1)
-    lam: float = option(
-        0.95, "how far advantages look ahead: 0 trusts the critic, 1 what came", source="0.95", ge=0, le=1
-    )
-    critic: Literal["adapter", "head"] = option(
-        "adapter", "the critic: an adapter of its own, or only a layer on the policy's states (half the work)"
-    )
-    critic_lr: float | None = option(None, "learning rate of the critic; empty: the policy's", gt=0, le=1)
-    vf: float = option(0.1, "weight of the critic's loss", source="TRL: 0.1", ge=0)
-    value_clip: float | None = option(
-        0.2, "how far a value may move in a step before its worse error counts; empty: anywhere", source="0.2", gt=0
-    )
-
-
-class Critic:
-    """V_t of each trained token, float32 [N]: from an adapter of its own, or from the policy's states at `before`."""
-
-    def __init__(self, policy: Policy, head: ScoreHead, *, own: bool) -> None:
-        self.policy, self.head, self.own = policy, head, own
-
-    def __call__(self, pack: Pack, hidden: Tensor) -> Tensor:
-        if not self.own:
-            return self.head(hidden.detach())[:, 0]
-        with self.policy.adapter(CRITIC) as model:
-            return engine.heads.values(model, self.head, pack)
-
-    @property
-    def parameters(self) -> list[Any]:
-        """What it learns with."""
-        return [*self.head.parameters(), *(self.policy.parameters_of(CRITIC) if self.own else ())]
-
-
-class Pull:
-    """The weight of the KL: fixed, or following a target."""
-
-    def __init__(self, config: Config) -> None:
-        self.config, self.beta = config, config.beta
-
-    def follow(self, kl: float, answers: int) -> None:
-        """After a step with so many answers (in this process) that were `kl` nats each from the reference."""
-        if self.config.kl_target is None:
-            return
-        whole = engine.distributed.here().sums({"kl": kl * answers, "answers": float(answers)})
-        self.beta = engine.kl.adapt(
-            self.beta,
-            whole["kl"] / max(1.0, whole["answers"]),
-            target=self.config.kl_target,
-            samples=round(whole["answers"]),
-            horizon=self.config.kl_horizon,
-        )
-
-    def state_dict(self) -> dict[str, float]:
-        return {"beta": self.beta}
-
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
-        self.beta = float(state["beta"])
 
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, rewards and values on their tokens, `epochs` readings."""
-    own = config.critic == "adapter"
-    policy = engine.policy.Policy.load(
-        run.base_model,
-        lora=engine.policy.Lora(rank=config.rank),
-        parent=run.models.get("policy"),
-        adapters=(CRITIC,) if own else (),
-        seed=run.seed,
-    )
+    policy, critic = actor_and_critic(run, config)
     judge = config.judge(run, policy)
-    width = policy.model.get_input_embeddings().weight.shape[1]
-    critic = Critic(policy, engine.heads.ScoreHead(width, ("value",), bias=True).to(policy.device), own=own)
     pull = Pull(config)
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens
@@ -161,57 +90,19 @@ def train(run: RunContext, config: Config) -> None:
         pull.follow(told["kl/answer"], len(answers.flat))
         step.report(**answers.figures(groups=False), **told, **figures, **gap.figures())
         answers.show(run, step.number + 1, mean_advantages(answers, updates))
-    if own:
-        policy.save(run.artifact_path, adapter=CRITIC)
-    critic.head.save(run.artifact_path / "value_head.safetensors")
-    finish(run, config, policy, held_out, critic={"kind": config.critic, "head": "value_head.safetensors"})
+    finish(run, config, policy, held_out, critic=critic.save(run))
 
 
 def experience(
     config: Config, policy: Policy, critic: Critic, answers: Answers, *, beta: float
 ) -> tuple[list[list[list[Row]]], dict[str, float]]:
     """The answers with a verdict as rows that know their advantages and returns, in the step's minibatches."""
-    import torch
+
+    def pay(rows: Sequence[Row], ragged: Ragged) -> Tensor:
+        return paid(config, policy, answers, rows, ragged)
 
     units = answers.units(config.budget, leave_out=~answers.counted())
-    parts = [seen(config, policy, critic, part) for part in parts_of(units, config.minibatches)]
-    rows = [row for part in parts for unit in part for row in unit]
-    ragged = engine.ragged.Ragged.of_lengths([sum(row.trained) for row in rows])
-    old, reference, values = (
-        torch.tensor([value for row in rows for value in row.of_tokens[name]])
-        for name in ("old", "reference", "values")
-    )
-    rewards = engine.kl.in_rewards(
-        paid(config, policy, answers, rows, ragged), old, reference, beta=beta, estimator=config.kl_estimator
-    )
-    advantages, returns = engine.credit.gae(rewards, values, ragged, gamma=config.gamma, lam=config.lam)
-    lengths = ragged.lengths().int().tolist()
-    found = {
-        name: {id(row): part.tolist() for row, part in zip(rows, flat.split(lengths), strict=True)}
-        for name, flat in (("advantages", whitened(advantages)), ("returns", returns))
-    }
-    give = {name: lambda row, of=of: of[id(row)] for name, of in found.items()}
-    updates = [with_numbers(part, of_tokens=give) for part in parts]
-    if not rows:
-        return updates, {"kl/answer": 0.0, "beta": beta}
-    told = {
-        "kl/answer": ragged.sum(engine.kl.k1(old, reference)).mean().item(),
-        "kl/reference": engine.kl.k3(old, reference).mean().item(),
-        "beta": beta,
-        "value": values.mean().item(),
-        "value/explained": engine.objectives.explained_variance(values, returns).item(),
-    }
-    return updates, told
-
-
-def whitened(advantages: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 over all tokens of the step, those of other processes with them."""
-    import torch
-
-    own = engine.credit.Moments.of(advantages)
-    sums = engine.distributed.here().sums({name: float(getattr(own, name)) for name in ("count", "total", "squares")})
-    whole = engine.credit.Moments(**{name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()})
-    return engine.credit.whiten(advantages, moments=whole)
+    return valued(config, policy, critic, units, beta=beta, pay=pay)
 
 
 def paid(config: Config, policy: Policy, answers: Answers, rows: Sequence[Row], ragged: Ragged) -> Tensor:
@@ -229,50 +120,6 @@ def paid(config: Config, policy: Policy, answers: Answers, rows: Sequence[Row], 
         before += on_tokens
         at_end.append(answers.rewards[group, place].item() - sum(on_tokens))
     return engine.rewards.on_last_token(torch.tensor(at_end), ragged) + torch.tensor(before)
-
-
-def seen(config: Config, policy: Policy, critic: Critic, units: Sequence[Sequence[Row]]) -> list[list[Row]]:
-    """The rows with what policy, reference and critic make of them before the step's first update, in its packing."""
-    import torch
-
-    old, values = {}, {}
-    with torch.no_grad():
-        for pack in engine.packs.micro_batches(units, tokens=config.budget, device=policy.device):
-            lengths = pack.ragged.lengths().int().tolist()
-            for found, flat in zip((old, values), read(config, policy, critic, pack), strict=True):
-                found.update({id(row): of.tolist() for row, of in zip(pack.rows, flat.split(lengths), strict=True)})
-    known = with_numbers(units, of_tokens={"old": lambda row: old[id(row)], "values": lambda row: values[id(row)]})
-    return with_reference(config, policy, known)
-
-
-def read(config: Config, policy: Policy, critic: Critic, pack: Pack) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and values of the pack's trained tokens."""
-    hidden = engine.logprobs.hidden_states(policy.model, pack, at=pack.before)
-    now = engine.logprobs.completion_logprobs(policy.model, pack, temperature=config.temperature, hidden=hidden)
-    return now.values, critic(pack, hidden)
-
-
-def loss_of(config: Config, policy: Policy, critic: Critic, pack: Pack, gap: Gap) -> Loss:
-    """The clipped policy loss and `vf` times the clipped value loss, over the same tokens."""
-    now, values = read(config, policy, critic, pack)
-    old = pack.flat("old")
-    gap.add(old, pack.flat("sampled"))
-    objectives = engine.objectives
-    of_policy = objectives.ppo(now, old, pack.flat("advantages"), clip_low=config.clip, clip_high=config.clip)
-    of_values = objectives.value_loss(values, pack.flat("values"), pack.flat("returns"), clip=config.value_clip)
-    told = {**of_values.metrics, "value/loss": of_values.total.detach()}
-    return of_policy.plus(objectives.Loss(of_values.total, of_values.count, told), weight=config.vf)
-
-
-def mean_advantages(answers: Answers, updates: Sequence[Sequence[Sequence[Row]]]) -> Tensor:
-    """Of each answer's tokens, [Q, G], to look at."""
-    import torch
-
-    found = torch.zeros_like(answers.rewards)
-    for row in (row for part in updates for unit in part for row in unit):
-        values = row.of_tokens["advantages"]
-        found[int(row.of_row["group"]), int(row.of_row["answer"])] = sum(values) / max(1, len(values))
-    return found
 
 
 RECIPE = Recipe(
