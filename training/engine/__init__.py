@@ -37,6 +37,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "rollouts",
         "rows",
         "scoring",
+        "segment_scoring",
+        "segments",
         "shielding",
         "smollm2",
         "templates",
