@@ -10,9 +10,11 @@ import json
 import logging
 import os
 import random
+import resource
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -122,8 +124,40 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
     run.base_model = Path(ensure_base(run.base_model, say=say))
     if not here.rank:
         here.gather(None)
-    with engine_heard(run):
+    with engine_heard(run), costs_told(run):
         recipe.train(run, config)
+
+
+@contextmanager
+def costs_told(run: RunContext, seconds: float = 60.0) -> Iterator[None]:
+    """Say every minute and at the end what this attempt has cost so far: CPU-seconds of this process (and how many it
+    took to load the libraries before), peak of its memory in bytes, tokens that models wrote.
+    """
+    began, loading = time.monotonic(), time.process_time()
+    over = threading.Event()
+
+    def tell() -> None:
+        run.events.write(
+            "costs",
+            cpu_seconds=round(time.process_time() - loading, 3),
+            loading_cpu_seconds=round(loading, 3),
+            seconds=round(time.monotonic() - began, 3),
+            peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            tokens_written=run.tokens_written,
+        )
+
+    def keep_telling() -> None:
+        while not over.wait(seconds):
+            tell()
+
+    teller = threading.Thread(target=keep_telling, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        teller.join()
+        tell()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from celery.signals import worker_shutting_down
 from django.db.models import Exists, OuterRef
 from kombu.exceptions import OperationalError as BellBroken
 
-from training.actions import snapshots
+from training.actions import chains, snapshots
 from training.models import Run, Snapshot
 from training.runs import lease, worker
 
@@ -30,6 +30,7 @@ def work() -> None:
 def sweep() -> None:
     """Take back what a dead worker holds, and ring for what is due: whatever was lost, this finds it."""
     lease.take_back_lapsed()
+    chains.move_on()
     if Run.objects.filter(state="queued", due_at__lte=lease.Now()).exists() and not bells_hanging():
         ring()
     # snapshots that no run will write (their bell was lost, or their run was cancelled before it began)

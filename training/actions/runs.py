@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from redpen.accounts import audit
 from redpen.accounts.errors import Conflict, Invalid, NotFound
 from redpen.accounts.models import Project, User
+from training.actions.chains import move_on, move_one_on
 from training.actions.snapshots import freeze_query
 from training.models import BaseModel, ModelVersion, Run, RunInput, Snapshot
 from training.models.runs import ENDED, RunState
@@ -54,6 +55,7 @@ class Launch:
     campaigns: tuple[UUID, ...] = ()
     name: str = ""
     seed: int = 0
+    after: tuple[int, ...] = ()  # numbers of runs that must succeed first; what they make is this one's input
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class Checked:
     base: BaseModel
     inputs: dict[str, ModelVersion]
     query: SnapshotQuery
+    before: tuple[Run, ...] = ()
 
 
 def query_for(recipe: Recipe, *, origins: tuple[str, ...] = (), campaigns: tuple[UUID, ...] = ()) -> SnapshotQuery:
@@ -122,7 +125,8 @@ def check(project: Project, launch: Launch) -> Checked:
     elif refused := base.check_report.get("refused"):
         wrong("/base_model", "base_model.refused", f"{base} cannot be trained on: {refused}")
 
-    inputs = check_inputs(project, recipe, launch, wrong)
+    before = check_before(project, launch, wrong)
+    inputs = check_inputs(project, recipe, launch, wrong, coming={made_by(run) for run in before})
     query = None
     try:
         query = query_for(recipe, origins=launch.origins, campaigns=launch.campaigns)
@@ -133,7 +137,24 @@ def check(project: Project, launch: Launch) -> Checked:
         check_rows(project, query, wrong)
     if problems or config is None or base is None or query is None:
         raise LaunchRefused(problems)
-    return Checked(recipe=recipe, config=config, base=base, inputs=inputs, query=query)
+    return Checked(recipe=recipe, config=config, base=base, inputs=inputs, query=query, before=before)
+
+
+def made_by(run: Run) -> str:
+    """The kind of model that a run makes."""
+    return registry.get(run.recipe).produces
+
+
+def check_before(project: Project, launch: Launch, wrong: Any) -> tuple[Run, ...]:
+    """The runs that this one comes after."""
+    found = {run.number: run for run in Run.objects.filter(project=project, number__in=launch.after)}
+    for number in launch.after:
+        if number not in found:
+            wrong("/after", "after.unknown", f"There is no run {number} in this project.")
+        elif found[number].state in (RunState.FAILED, RunState.CANCELLED):
+            how = "was cancelled" if found[number].state == RunState.CANCELLED else "has failed"
+            wrong("/after", "after.ended", f"Run {number} {how}: try it again, and start this one after the new run.")
+    return tuple(found.values())
 
 
 FAULTS = {
@@ -159,9 +180,12 @@ def in_words(fault: Any) -> str:
     return said[:1].upper() + said[1:]
 
 
-def check_inputs(project: Project, recipe: Recipe, launch: Launch, wrong: Any) -> dict[str, ModelVersion]:
+def check_inputs(
+    project: Project, recipe: Recipe, launch: Launch, wrong: Any, *, coming: Collection[str] = ()
+) -> dict[str, ModelVersion]:
+    """The models that a run is given; `coming` are the kinds that runs before it will make."""
     found: dict[str, ModelVersion] = {}
-    for need in recipe.unmet([kind for kind, given in launch.inputs.items() if given]):
+    for need in recipe.unmet([*coming, *(kind for kind, given in launch.inputs.items() if given)]):
         kinds, words = kinds_of(need), need_in_words(need)
         have = ModelVersion.objects.filter(project=project, kind__in=kinds).exists()
         todo = "Choose one." if have else f"The project has none yet: train a {words} first."
@@ -223,16 +247,28 @@ NEXT: dict[RowKind, str] = {
 
 @transaction.atomic
 def launch_run(
-    *, project: Project, author: User | None, launch: Launch, client_key: str | None = None, again_of: Run | None = None
+    *,
+    project: Project,
+    author: User | None,
+    launch: Launch,
+    client_key: str | None = None,
+    again_of: Run | None = None,
+    snapshot: Snapshot | None = None,
 ) -> tuple[Run, bool]:
-    """A queued run, and whether it is new: the same key with the same request gives the run of the first time."""
+    """A queued run (or one that waits for those before it), and whether it is new: the same key with the same request
+    gives the run of the first time. A `snapshot` given here is read in place of a new one.
+    """
     # The project's row first: it orders the numbers of runs and makes a double click wait for the first one.
     Project.objects.select_for_update().get(pk=project.pk)
     if client_key and (known := Run.objects.filter(project=project, client_key=client_key).first()):
         return same_request(known, launch), False
     checked = check(project, launch)
-    snapshot = reused(again_of) or freeze_query(
-        project=project, query=checked.query, author=author, name=f"for {launch.name or checked.recipe.title}"
+    snapshot = (
+        snapshot
+        or reused(again_of)
+        or freeze_query(
+            project=project, query=checked.query, author=author, name=f"for {launch.name or checked.recipe.title}"
+        )
     )
     last = Run.objects.filter(project=project).aggregate(last=Max("number"))["last"] or 0
     run = Run.objects.create(
@@ -243,6 +279,7 @@ def launch_run(
         config=checked.config.model_dump(mode="json"),
         preset=launch.preset,
         seed=launch.seed,
+        state=RunState.WAITING if checked.before else RunState.QUEUED,
         base_model=checked.base,
         snapshot=snapshot,
         created_by=author,
@@ -252,6 +289,10 @@ def launch_run(
     RunInput.objects.bulk_create(
         RunInput(project=project, run=run, kind=kind, model_version=model) for kind, model in checked.inputs.items()
     )
+    if checked.before:
+        run.after.set(checked.before)
+        move_one_on(run.pk)
+        run.refresh_from_db()
     audit.record(
         "run.launched",
         project=project,
@@ -295,6 +336,7 @@ def cancel_run(*, run: Run, author: User) -> Run:
         raise Conflict(
             f"Run {run.number} has already ended: {run.state}.", code="run.ended", data={"state": str(run.state)}
         )
+    move_on()
     run.refresh_from_db()
     return run
 
@@ -314,6 +356,7 @@ def try_again(*, run: Run, author: User, client_key: str | None = None) -> tuple
         campaigns=tuple(query.get("campaigns") or ()),
         name=run.name,
         seed=run.seed,
+        after=tuple(run.after.values_list("number", flat=True)),
     )
     return launch_run(project=run.project, author=author, launch=launch, client_key=client_key, again_of=run)
 

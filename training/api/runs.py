@@ -28,6 +28,11 @@ class LaunchInput(serializers.Serializer):
     campaigns = serializers.ListField(default=list, child=serializers.UUIDField())
     name = serializers.CharField(default="", allow_blank=True)
     seed = serializers.IntegerField(default=0)
+    after = serializers.ListField(
+        default=list,
+        child=serializers.IntegerField(),
+        help_text="numbers of runs that must succeed first; what they make is this one's input",
+    )
 
 
 class RecipesView(ProjectView):
@@ -72,7 +77,7 @@ class RunsView(ProjectView):
     )
     def post(self, request: Request, slug: str) -> Response:
         given = read(LaunchInput, request.data)
-        launch = Launch(**{**given, **{name: tuple(given[name]) for name in ("origins", "campaigns")}})
+        launch = Launch(**{**given, **{name: tuple(given[name]) for name in ("origins", "campaigns", "after")}})
         run, fresh = launch_run(project=self.project, author=request.user, launch=launch, client_key=self.client_key)
         return Response(shapes.run(run), status=201 if fresh else 200)
 
@@ -84,7 +89,9 @@ class RunView(ProjectView):
     def get(self, request: Request, slug: str, number: int) -> Response:
         run = run_of(self.project, number)
         inputs = {one.kind: str(one.model_version_id) for one in run.inputs.all()}
-        return Response({**shapes.run(run), "inputs": inputs, "metrics": runs.last_metrics(run)})
+        after = list(run.after.order_by("number").values_list("number", flat=True))
+        told = {"inputs": inputs, "after": after, "metrics": runs.last_metrics(run), "costs": runs.costs(run)}
+        return Response({**shapes.run(run), **told})
 
 
 class CancelView(ProjectView):

@@ -53,9 +53,7 @@ class Trial(ProjectRow):
             SameProject(field="comparison", name="trial_comparison_same_project"),
             SameProject(field="run", name="trial_run_same_project"),
             models.UniqueConstraint(fields=["comparison", "place"], name="trial_place_once"),
-            models.CheckConstraint(
-                condition=Q(part__in=["judge", "policy", "evaluation"]), name="trial_part_known"
-            ),
+            models.CheckConstraint(condition=Q(part__in=["judge", "policy", "evaluation"]), name="trial_part_known"),
         ]
 
     def __str__(self) -> str:

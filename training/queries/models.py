@@ -13,7 +13,9 @@ from training.models.registry import ArtifactKind
 
 
 def of_project(project: Project) -> QuerySet[ModelVersion]:
-    return ModelVersion.objects.filter(project=project).select_related("base", "run").order_by("-id")
+    """Newest first; evaluations are no models, whatever table they are kept in."""
+    rows = ModelVersion.objects.filter(project=project).exclude(kind=ArtifactKind.EVALUATION)
+    return rows.select_related("base", "run").order_by("-id")
 
 
 def of_kind(project: Project, *kinds: str) -> list[ModelVersion]:

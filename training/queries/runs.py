@@ -13,6 +13,7 @@ from training.models import Run, RunEvent
 
 MOST_EVENTS = 2000
 SAMPLES = 12
+COSTS = ("cpu_seconds", "loading_cpu_seconds", "seconds", "peak_memory", "tokens_written")
 
 
 def of_project(project: Project) -> QuerySet[Run]:
@@ -89,3 +90,25 @@ def seconds_left(run: Run) -> float | None:
         return None
     pace = (last.at - first.at).total_seconds() / (last.step - first.step)
     return pace * (run.total_steps - last.step)
+
+
+def costs(run: Run) -> dict[str, float] | None:
+    """What a run has cost over all its attempts: CPU-seconds and wall-clock seconds of training, CPU-seconds of loading
+    the libraries, the highest memory in bytes, tokens written by its models. None where it has not said so.
+    """
+    return costs_of([run]).get(run.pk)
+
+
+def costs_of(runs: Iterable[Run]) -> dict[UUID, dict[str, float]]:
+    """The same of many, by id."""
+    newest: dict[tuple[UUID, int], dict[str, float]] = {}
+    rows = RunEvent.objects.filter(run__in=list(runs), type="costs").order_by("run", "attempt", "seq")
+    for run_id, attempt, data in rows.values_list("run_id", "attempt", "data"):
+        newest[run_id, attempt] = data
+    found: dict[UUID, dict[str, float]] = {}
+    for (run_id, _), data in newest.items():
+        told = found.setdefault(run_id, dict.fromkeys(COSTS, 0.0))
+        for name in COSTS:
+            value = float(data.get(name) or 0)
+            told[name] = max(told[name], value) if name == "peak_memory" else told[name] + value
+    return found

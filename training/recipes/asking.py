@@ -77,6 +77,7 @@ def draw(
         drawn = engine.rollouts.sample_with(
             backend, part, n, sampling=sampling, seed=seed + 7919 * start, for_training=True
         )
+        run.tokens_written += sum(len(one.ids) for one in drawn)
         groups += [drawn[place * n : (place + 1) * n] for place in range(len(part))]
     return groups
 

@@ -92,6 +92,7 @@ class RunContext:
     resumed: Resumed | None = None  # `steps` puts everything back to this
     rank: int = 0  # which of several processes this is
     world: int = 1  # how many processes train together
+    tokens_written: int = 0  # by the models of this attempt, stop tokens with them
 
     def __post_init__(self) -> None:
         """Look for the newest whole checkpoint, and say first of all where this attempt goes on from."""

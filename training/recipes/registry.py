@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from training.recipes import dpo, grpo, ppo, raft, rejection_sampling, reward_model, rloo, sft, span_reward_model
+from training.recipes import (
+    dpo,
+    evaluation,
+    grpo,
+    nft,
+    ppo,
+    raft,
+    rejection_sampling,
+    reward_model,
+    rloo,
+    sft,
+    span_reward_model,
+)
 from training.recipes.base import Recipe
 
 RECIPES: dict[str, Recipe] = {
@@ -17,6 +29,8 @@ RECIPES: dict[str, Recipe] = {
         sft.RECIPE,
         reward_model.RECIPE,
         dpo.RECIPE,
+        evaluation.RECIPE,
+        nft.RECIPE,
     )
 }
 

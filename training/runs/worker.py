@@ -14,6 +14,7 @@ from pathlib import Path
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from training.actions import chains
 from training.actions.snapshots import write_snapshot
 from training.models import Run, Snapshot
 from training.models.runs import ENDED, RunState
@@ -66,6 +67,7 @@ def work_once(name: str = "") -> bool:
     """Claim the run that is due and carry it to the end of an attempt. False: there was nothing to do."""
     if shutting_down.is_set():
         return False
+    chains.move_on()
     hold = lease.claim(name or f"{socket.gethostname()}:{os.getpid()}")
     if hold is None:
         return False
