@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from training.recipes import (
+    critique_grpo,
     dpo,
     evaluation,
     grpo,
@@ -29,6 +30,7 @@ RECIPES: dict[str, Recipe] = {
         sft.RECIPE,
         reward_model.RECIPE,
         dpo.RECIPE,
+        critique_grpo.RECIPE,
         evaluation.RECIPE,
         nft.RECIPE,
     )
