@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "lending",
         "logprobs",
         "loop",
+        "marks",
         "measures",
         "models",
         "objectives",
@@ -44,5 +45,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "templates",
         "tiny",
         "tokens",
+        "watch",
     ],
 )

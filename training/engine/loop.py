@@ -137,6 +137,26 @@ class Loop:
         self.step += 1
         return values
 
+    def so_far(self) -> dict[str, float]:
+        """The figures of the step that is being computed, over all processes, as `optim_step` would give them now: to
+        decide whether the step is to be taken. Empty where nothing was counted.
+        """
+        sums = self.processes.sums({**self._metrics, TOTAL: self._total, COUNT: self._count})
+        total, count = sums.pop(TOTAL), sums.pop(COUNT)
+        return {"loss": total / count, **{name: value / count for name, value in sums.items()}} if count else {}
+
+    def skip_step(self, why: str) -> dict[str, float]:
+        """Forget what `forward_backward` gave and learn nothing; the place in the schedule goes on. `why` is said in
+        `warnings`. Returns the step's figures.
+        """
+        values = self.so_far()
+        values["lr"] = self._peaks[0] * self._share(self.step)
+        self._total, self._count, self._metrics, self._rows = 0.0, 0.0, {}, []
+        self.optimizer.zero_grad(set_to_none=True)
+        self.warnings.append(f"Step {self.step + 1} was skipped and changed nothing: {why}")
+        self.step += 1
+        return values
+
     def state_dict(self) -> dict[str, Any]:
         """The optimiser's moments and the place in the schedule. To be taken between two steps, by all processes."""
         return {"step": self.step, "optimizer": distributed.whole(self.optimizer.state_dict())}
