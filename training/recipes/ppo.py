@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from training import engine
-from training.recipes import rewarding
+from training.recipes import rewarding, valuing
 from training.recipes.answers import Answers, Gap, learn
 from training.recipes.asking import asks_to_learn_from
 from training.recipes.base import Recipe, option
@@ -109,17 +109,7 @@ def paid(config: Config, policy: Policy, answers: Answers, rows: Sequence[Row], 
     """The rewards on the rows' tokens [N]: all of an answer's on its last one, or (`pay` spans) what its phrases earned
     where they end, and the rest on the last one.
     """
-    import torch
-
-    at_end, before = [], []
-    for row in rows:
-        group, place = int(row.of_row["group"]), int(row.of_row["answer"])
-        sample = answers.groups[group][place]
-        earned = answers.places[group][place] if answers.places and config.pay == "spans" else []
-        on_tokens = rewarding.on_tokens(policy.tokenizer, sample, earned) if earned else [0.0] * len(sample.ids)
-        before += on_tokens
-        at_end.append(answers.rewards[group, place].item() - sum(on_tokens))
-    return engine.rewards.on_last_token(torch.tensor(at_end), ragged) + torch.tensor(before)
+    return valuing.paid(policy, answers, rows, ragged, by_place=config.pay == "spans")
 
 
 RECIPE = Recipe(

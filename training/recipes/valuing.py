@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from training import engine
+from training.recipes import rewarding
 from training.recipes.answers import Gap, parts_of, with_numbers, with_reference
 from training.recipes.base import option
 from training.recipes.online import Online
@@ -139,12 +140,14 @@ def valued(
     beta: float,
     pay: Callable[[Sequence[Row], Ragged], Tensor],
     whitening: Whitening | None = "full",
+    of_rewards: Whitening | None = None,
     off_policy: bool = False,
 ) -> tuple[list[list[list[Row]]], dict[str, float]]:
     """The rows with their advantages and returns, in the step's minibatches, and the step's figures.
 
     `pay` gives the rewards on the rows' tokens [N], the KL not yet taken off. `whitening` None leaves advantages as
-    they are. With `off_policy` the ratio's old log-probabilities are the sampler's own, else the policy's as it is.
+    they are; `of_rewards` does the same with the rewards, before. With `off_policy` the ratio's old log-probabilities
+    are the sampler's own, else the policy's as it is.
     """
     import torch
 
@@ -153,7 +156,8 @@ def valued(
         parts = [with_numbers(part, of_tokens={"old": lambda row: row.of_tokens["sampled"]}) for part in parts]
     rows = [row for part in parts for unit in part for row in unit]
     if not rows:
-        whitened(torch.zeros(0), how=whitening)  # other processes may wait for this one's share
+        for how in (of_rewards, whitening):
+            whitened(torch.zeros(0), how=how)  # other processes may wait for this one's share
         return parts, {"kl/answer": 0.0, "beta": beta}
     ragged = engine.ragged.Ragged.of_lengths([sum(row.trained) for row in rows])
     old, reference, values = (
@@ -164,7 +168,7 @@ def valued(
         apart = torch.tensor([value for row in rows for value in row.of_tokens["kl"]])
     else:
         apart = engine.kl.ESTIMATORS[config.kl_estimator](old, reference)
-    rewards = pay(rows, ragged) - beta * apart
+    rewards = whitened(pay(rows, ragged) - beta * apart, how=of_rewards)
     advantages, returns = engine.credit.gae(rewards, values, ragged, gamma=config.gamma, lam=config.lam)
     lengths = ragged.lengths().int().tolist()
     found = {
@@ -180,6 +184,23 @@ def valued(
         "value/explained": engine.objectives.explained_variance(values, returns).item(),
     }
     return [with_numbers(part, of_tokens=give) for part in parts], told
+
+
+def paid(policy: Policy, answers: Answers, rows: Sequence[Row], ragged: Ragged, *, by_place: bool) -> Tensor:
+    """The rewards on the rows' tokens [N]: all of an answer's on its last one, or (`by_place`) what was earned before
+    its end on the token that wrote that character, and the rest on the last one.
+    """
+    import torch
+
+    at_end, before = [], []
+    for row in rows:
+        group, place = int(row.of_row["group"]), int(row.of_row["answer"])
+        sample = answers.groups[group][place]
+        earned = answers.places[group][place] if answers.places and by_place else []
+        on_tokens = rewarding.on_tokens(policy.tokenizer, sample, earned) if earned else [0.0] * len(sample.ids)
+        before += on_tokens
+        at_end.append(answers.rewards[group, place].item() - sum(on_tokens))
+    return engine.rewards.on_last_token(torch.tensor(at_end), ragged) + torch.tensor(before)
 
 
 def whitened(advantages: Tensor, *, how: Whitening | None = "full") -> Tensor:
