@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from training import engine
 from training.recipes.asking import Ask, item_of
+from training.recipes.checkers import CHECKERS as CHECKERS
 from training.recipes.context import RecipeError, RunContext
 
 if TYPE_CHECKING:
@@ -200,31 +201,10 @@ def on_tokens(tokenizer: Any, sample: Sample, places: Sequence[Place]) -> list[f
     return found
 
 
-Checker = Callable[[Ask, str], float | None]  # an answer's text to what it is worth
-
-
 def by_program(name: str) -> Source:
-    """A program of `CHECKERS`, named as "support" or "support:3" (the words after the colon are its own)."""
+    """A program of `CHECKERS`, named as "support" or "words:24" (the words after the colon are its own)."""
     kind, _, argument = name.partition(":")
     if kind not in CHECKERS:
         raise RecipeError("run.checker", f"There is no checker {kind!r}; there are {', '.join(CHECKERS)}.", "Name one.")
     check = CHECKERS[kind](argument)
     return lambda chosen, samples: [check(ask, one.text) for ask, one in zip(chosen, samples, strict=True)]
-
-
-def support_world(seed: str) -> Checker:
-    """How good an answer truly is in the demo's world: it reads the answer and the question, and knows the handbook.
-    What a writer may have planted is not asked. No verdict on a question of another world.
-    """
-    from training.worlds.support import World
-
-    world = World(int(seed or 0))
-
-    def check(ask: Ask, text: str) -> float | None:
-        prompt = world.prompt_from(list(ask.messages), list(ask.context))
-        return None if prompt is None else world.true_quality(prompt, text)
-
-    return check
-
-
-CHECKERS: dict[str, Callable[[str], Checker]] = {"support": support_world}

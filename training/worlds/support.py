@@ -15,9 +15,10 @@ from functools import cached_property
 
 from . import phrases
 from .handbook import PRODUCTS, SIZES, TOPICS, Topic
+from .manners import SUPPORT
 from .matching import Pattern, Phrases, Slot, keys_of, pattern_of, slot_for_values
 from .reading import Reading, Truth, read
-from .truth import GARBLED, INVENTED_FACT, MISSING_STEP, RAMBLING, RUDE_PHRASE, Answer, Defect, WorldPrompt
+from .truth import GARBLED, INVENTED_FACT, KEPT, MISSING_STEP, RAMBLING, RUDE_PHRASE, Answer, Defect, WorldPrompt
 from .writing import Writer
 
 __all__ = ["DEFAULT_RATES", "Answer", "Defect", "Section", "World", "WorldPrompt"]
@@ -50,6 +51,9 @@ def upper_first(text: str) -> str:
 
 class World:
     """A product with a handbook, its customers' questions, answers with known defects, and the judge of any answer."""
+
+    name = "support"
+    manners = SUPPORT
 
     def __init__(self, seed: int = 0, topics: int = len(TOPICS)):
         rng = random.Random(f"support world {seed}")
@@ -187,6 +191,17 @@ class World:
             yield prompt, self.answer(prompt, rng, rates)
 
     # The truth
+
+    def quality_without(self, reading: Reading, overlooked: Sequence[Defect]) -> float:
+        """The quality as it looks to somebody who has not seen these defects."""
+        quality = reading.quality
+        for defect in overlooked:
+            quality /= 0.7 if defect.kind == MISSING_STEP else KEPT[defect.kind][defect.severity]
+        return min(1.0, quality)
+
+    def leaning(self, prompt: WorldPrompt, a: str, b: str, taste: int, rng: random.Random) -> float:
+        """Nobody prefers an answer for anything but its quality here."""
+        return 0.0
 
     def read(self, prompt: WorldPrompt, text: str) -> Reading:
         """Defects, recognised phrases and quality of any text as an answer to this prompt."""
