@@ -167,6 +167,16 @@ RULES = (
         do="See whether longer answers are better to people; if not, change the reward or take length out of it.",
     ),
     Rule(
+        name="refinement_gain",
+        title="What refining gains, R' - R",
+        read=figure("refinement/gain"),
+        healthy="above 0.02",
+        low=0.02,
+        steps=50,
+        means="The policy does not follow critiques: the run writes twice as much and learns what GRPO would learn.",
+        do="Stop, use GRPO, or let people's rewrites be the refinements.",
+    ),
+    Rule(
         name="gap",
         title="Gap between sampler and trainer",
         read=figure("gap/mean"),
