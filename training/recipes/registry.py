@@ -31,6 +31,7 @@ RECIPES: dict[str, Recipe] = {
         reward_model.RECIPE,
         dpo.RECIPE,
         critique_grpo.RECIPE,
+        critique_grpo.RECIPE,
         evaluation.RECIPE,
         nft.RECIPE,
     )
