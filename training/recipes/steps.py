@@ -43,6 +43,7 @@ class Step(Generic[Item]):
     total: int
     batch: list[Item]
     values: dict[str, float] = field(default_factory=dict)
+    ended: str = ""  # why it is to be the last one, where the recipe says so (in all processes alike)
 
     def report(self, **values: float) -> None:
         """Figures of this step: one event when the step is over, together with what is measured after it."""
@@ -82,12 +83,15 @@ def steps(
             run.log(warning, level="warning")
         if loop is not None:
             loop.warnings.clear()
-        if evaluate and ((every and done % every == 0) or done == total):
+        if evaluate and ((every and done % every == 0) or done == total or step.ended):
             step.report(**evaluate())
             keeper.measured(step.values)
         keeper.watch(step.values)
         if step.values:
             run.metrics(done, total, **step.values)
+        if step.ended and not keeper.over:
+            keeper.over = True
+            run.log(f"The training ends at step {done}: {step.ended}", level="warning")
         keeper.over = here.any(keeper.over or done == total)
         if here.any(keeper.due()):
             keeper.save()
