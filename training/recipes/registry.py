@@ -9,12 +9,14 @@ from training.recipes import (
     grpo,
     nft,
     ppo,
+    preference_model,
     raft,
     rejection_sampling,
     reward_model,
     rloo,
     sft,
     span_reward_model,
+    text2grad,
 )
 from training.recipes.base import Recipe
 
@@ -22,6 +24,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         span_reward_model.RECIPE,
+        text2grad.RECIPE,
         raft.RECIPE,
         ppo.RECIPE,
         grpo.RECIPE,
@@ -31,9 +34,9 @@ RECIPES: dict[str, Recipe] = {
         reward_model.RECIPE,
         dpo.RECIPE,
         critique_grpo.RECIPE,
-        critique_grpo.RECIPE,
         evaluation.RECIPE,
         nft.RECIPE,
+        preference_model.RECIPE,
     )
 }
 
