@@ -2,7 +2,6 @@
 
 import json
 import random
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -13,10 +12,12 @@ from training import engine
 from training.recipes import critics, critique_grpo
 from training.recipes.answers import Answers
 from training.recipes.asking import Ask
-from training.recipes.context import Cancelled, Events, RunContext
+from training.recipes.context import Cancelled, Events, RecipeError, RunContext
 from training.recipes.critics import Attempt, Critic, Refining, concluded, people_said, truths_of
 from training.recipes.refinements import Refinement, choose, differences, joined, rescued
 from training.recipes.registry import get
+from training.worlds.people import Mark
+from training.worlds.registry import world as world_of
 
 NAN = float("nan")
 
@@ -150,6 +151,27 @@ def test_what_people_said_is_read_from_their_marks_words_and_rewrites(tmp_path):
     assert truths_of(run) == {"p0": "Yes, do."}
 
 
+def test_the_stand_in_mends_what_is_quoted_and_nothing_else():
+    world = world_of("words:all")
+    prompt = next(one for one in world.prompts(50, seed=1) if one.topic == world.topics[0])
+    own, other = world.lexicon[world.topics[0]], world.lexicon[world.topics[1]]
+    text = " ".join([*own[:5], *other[:2], *own[:5]])
+    assert world.true_quality(prompt, text) == 0.0
+    (told,) = critics.by_program("words:all")([Attempt(Ask("p", prompt.messages, (), []), text, right=False)], seed=0)
+    assert told == f'"{other[0]}": foreign word\n"{other[1]}": foreign word'
+    better = [critics.followed(world, prompt, text, told, random.Random(k)) for k in range(300)]
+    right = sum(world.true_quality(prompt, one) for one in better) / 300
+    assert 0.5 < right < 0.66  # .8 squared, less the slips of twelve words
+    blind = [critics.followed(world, prompt, text, "The answer is wrong.", random.Random(k)) for k in range(300)]
+    assert sum(world.true_quality(prompt, one) for one in blind) == 0
+    assert sum(one == text for one in blind) > 240
+
+
+def test_a_world_that_there_is_not_is_said():
+    with pytest.raises(RecipeError, match="no world"):
+        critics.by_program("nowhere")
+
+
 def test_a_difference_is_told_in_words_that_stayed_went_and_came():
     found = differences("sun rain cat", "sun snow cat")
     assert found == [("same", "sun "), ("gone", "rain"), ("new", "snow"), ("same", " cat")]
@@ -159,25 +181,16 @@ def test_a_difference_is_told_in_words_that_stayed_went_and_came():
 # --- the whole recipe, on the tiny base
 
 
-@dataclass(frozen=True)
-class Mark:
-    quote: str
-    critique: str
-    sentiment: int = -1
-    label: str = ""
+class Greeting:
+    """A world where a right answer is “Hi there”; it quotes what stands there instead."""
 
-
-class Manners:
-    """A world where a good answer begins with Hi, whose stand-in refiner needs to be told so."""
+    vocabulary = ()
 
     def prompt_from(self, messages, context):
         return messages
 
     def marks(self, prompt, text):
-        return [] if text.startswith("Hi") else [Mark(text[:2], "should be Hi")]
-
-    def refine(self, prompt, text, critique, chance: random.Random):
-        return "Hi there" if "Hi" in critique else text
+        return [] if text == "Hi there" else [Mark(0, len(text), text, -1, 2, "no_greeting", "", "Hi there")]
 
 
 SMALL = {
@@ -186,8 +199,8 @@ SMALL = {
     "samples": 4,
     "critique": "text",
     "critic": "program",
-    "program": "manners",
-    "refiner": "manners",
+    "program": "greeting",
+    "refiner": "greeting",
     "rewrites": False,
     "held_out": 2,
     "new_answers": 0,
@@ -201,7 +214,8 @@ def says_hi_there(ask, text):
 
 @pytest.fixture
 def run_of(tmp_path, base, snapshot, monkeypatch):
-    monkeypatch.setattr(critics, "world_named", lambda words: Manners())
+    monkeypatch.setattr(critics, "world_named", lambda words: Greeting())
+    monkeypatch.setattr(critics, "FOLLOWS", 1.0)
 
     def practised(name="run", *, check=says_hi_there, data=snapshot, **config):
         settings = {**SMALL, **config}
@@ -232,7 +246,7 @@ def test_refinements_and_who_was_rescued_stand_beside_the_artifact_and_in_the_sa
     assert len(table) == 3 * 4  # one refinement of every attempt
     assert sum(line["chosen"] for line in table) == sum(line["rescued"] for line in table) == 3
     first = table[0]
-    assert first["critique"].endswith("should be Hi")
+    assert first["critique"] == f'"{first["answer"]}": no greeting'
     assert (first["refinement"], first["reward"], first["refined_reward"]) == ("Hi there", 0.0, 1.0)
     shown = run.of("sample")[0]["data"]
     assert shown["rescued"]
@@ -278,7 +292,6 @@ def test_the_policy_itself_refines_and_criticises(run_of):
 
 
 def test_a_refinement_that_was_cut_off_is_wrong(run_of, monkeypatch):
-    monkeypatch.setattr(Manners, "refine", lambda *args: "Hi there", raising=True)
     true = critics.as_sampled
 
     def cut(policy, ask, text, **how):
@@ -303,7 +316,8 @@ def test_a_persons_rewrite_is_the_refinement_of_its_prompt_and_their_critiques_a
     rows = [json.loads(line) for line in (snapshot / "rows.jsonl").read_text().splitlines()][:40]
     train = [row for row in rows if row["split"] == "train"]
     mended, criticised = train[:2]
-    span = {"start": 0, "end": 4, "sentiment": -1, "label": "x", "critique": "should be Hi"}
+    whole = len(criticised["text"])
+    span = {"start": 0, "end": whole, "sentiment": -1, "label": "x", "critique": "should be Hi"}
     said = [
         {**mended, "kind": "rewrite", "better": {"response_id": "b", "text": "Hi you"}, "records": []},
         {**criticised, "kind": "response", "spans": [span], "reviewed": True},

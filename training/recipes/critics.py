@@ -29,6 +29,8 @@ Kind = Literal["simple", "simple_gt", "text"]
 END = "[END]"
 CONCLUSION = re.compile(r"conclusion:\s*(right|wrong)", re.IGNORECASE)
 TRIES = 3
+QUOTED = re.compile(r'^"(.+?)": ', re.MULTILINE | re.DOTALL)
+FOLLOWS, SLIPS = 0.8, 0.01  # of the stand-in that refines in a world
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,13 @@ def rendered(quote: str, words: str) -> str:
 
 
 def world_named(words: str) -> Any:
-    """A world of training.worlds, named as "words" or "words:3" (its seed)."""
-    from importlib import import_module
-    from importlib.util import find_spec
+    """A world by name, with its options; RecipeError where there is none."""
+    from training.worlds.registry import world
 
-    name, _, seed = words.partition(":")
-    if not name.isidentifier() or find_spec(f"training.worlds.{name}") is None:
-        raise RecipeError("run.world", f"There is no world named {name!r}.", "Name one, as in words or support.")
-    return import_module(f"training.worlds.{name}").World(int(seed or 0))
+    try:
+        return world(words)
+    except ValueError as error:
+        raise RecipeError("run.world", str(error), "Name one, as in words or support.") from error
 
 
 def by_program(words: str) -> Words:
@@ -113,7 +114,7 @@ def by_program(words: str) -> Words:
         if prompt is None:
             return None
         marks = [mark for mark in world.marks(prompt, one.text) if mark.sentiment < 0]
-        return "\n".join(rendered(mark.quote, mark.critique or mark.label) for mark in marks) or None
+        return "\n".join(rendered(mark.quote, mark.critique or mark.label.replace("_", " ")) for mark in marks) or None
 
     return write
 
@@ -264,7 +265,7 @@ def refined_by_policy(run: RunContext, policy: Policy, how: Refining, *, samplin
 
 
 def refined_by_program(policy: Policy, words: str, *, longest: int) -> Refiner:
-    """A world's stand-in for a model that follows critiques, for demonstrations and tests."""
+    """A stand-in for a model that follows critiques, in a world (`followed`); for demonstrations and tests."""
     world = world_named(words)
 
     def refine(
@@ -274,11 +275,27 @@ def refined_by_program(policy: Policy, words: str, *, longest: int) -> Refiner:
         found: list[Sample | None] = []
         for ask, text, critique in zip(asks, texts, critiques, strict=True):
             prompt = world.prompt_from(list(ask.messages), list(ask.context))
-            better = None if prompt is None else world.refine(prompt, text, critique, chance)
+            better = None if prompt is None else followed(world, prompt, text, critique, chance)
             found.append(None if better is None else as_sampled(policy, ask, better, longest=longest))
         return found
 
     return refine
+
+
+def followed(world: Any, prompt: Any, text: str, critique: str, chance: random.Random) -> str:
+    """The text with what the critique quotes mended, each phrase with chance FOLLOWS, and each word a slip of the pen
+    with chance SLIPS. What is not quoted is not known to be wrong: of “The answer is wrong.” nothing follows.
+    """
+    quoted = set(QUOTED.findall(critique))
+    for mark in sorted(world.marks(prompt, text), reverse=True):
+        if mark.sentiment < 0 and mark.quote in quoted and chance.random() < FOLLOWS:
+            text = text[: mark.start] + mark.replacement + text[mark.end :]
+    vocabulary = getattr(world, "vocabulary", ())
+    pieces = [
+        chance.choice(vocabulary) if vocabulary and piece.strip() and chance.random() < SLIPS else piece
+        for piece in re.split(r"(\s+)", text)
+    ]
+    return "".join(pieces)
 
 
 def as_sampled(policy: Policy, ask: Ask, text: str, *, longest: int, ids: Sequence[int] = ()) -> Sample | None:
