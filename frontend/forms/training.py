@@ -15,7 +15,7 @@ from training.actions.runs import Launch
 from training.models import ModelVersion
 from training.queries import models, recipes
 from training.queries.recipes import Option
-from training.recipes.base import Recipe, in_words, kinds_of
+from training.recipes.base import Recipe, in_words, kinds_of, role_of
 
 ORIGINS = (("human", "people"), ("program", "simulated people and checkers"), ("model", "models"))
 
@@ -55,15 +55,21 @@ class InputRow:
     models: list[ModelVersion]
     value: str = ""
     error: str = ""
+    role: str = ""  # what it is used for, where that is not its kind
 
     @property
     def kind(self) -> str:
         """What the field is called."""
-        return "-or-".join(self.kinds)
+        return self.role or "-or-".join(self.kinds)
 
     @property
     def title(self) -> str:
-        return in_words("|".join(self.kinds))
+        return in_words(f"{self.role}:{'|'.join(self.kinds)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which the chosen model may be handed over."""
+        return (self.role,) if self.role else self.kinds
 
     @property
     def several(self) -> bool:
@@ -71,7 +77,9 @@ class InputRow:
 
     @property
     def chosen_kind(self) -> str:
-        """The kind under which the chosen model is handed over; it is the action that refuses what does not fit."""
+        """The name under which the chosen model is handed over; it is the action that refuses what does not fit."""
+        if self.role:
+            return self.role
         return next((model.kind for model in self.models if str(model.pk) == self.value), self.kinds[0])
 
 
@@ -103,7 +111,7 @@ class LaunchForm:
     def take(self, error: Invalid) -> None:
         """Put each problem beside the field that it points at; what has no field stands above the form."""
         rows = {f"/config/{row.option.name}": row for row in self.rows}
-        inputs = {f"/inputs/{kind}": row for row in self.inputs for kind in row.kinds}
+        inputs = {f"/inputs/{name}": row for row in self.inputs for name in row.names}
         places = {"/base_model": "base_error", "/seed": "seed_error", "/name": "name_error", "/data": "data_error"}
         for problem in error.problems or [{"pointer": "", "message": error.message}]:
             pointer, message = problem["pointer"], problem["message"]
@@ -147,7 +155,10 @@ def build(
     ]
     inputs = [
         InputRow(
-            kinds=kinds_of(wanted), required=wanted in recipe.needs, models=models.of_kind(project, *kinds_of(wanted))
+            kinds=kinds_of(wanted),
+            required=wanted in recipe.needs,
+            models=models.of_kind(project, *kinds_of(wanted)),
+            role=role_of(wanted),
         )
         for wanted in (*recipe.needs, *recipe.takes)
     ]

@@ -200,8 +200,9 @@ def check_inputs(
             model = None
         if model is None:
             wrong(f"/inputs/{kind}", "input.unknown", f"There is no such {words} in this project.")
-        elif model.kind != kind:
-            wrong(f"/inputs/{kind}", "input.kind", f"{model} is a {model.get_kind_display()}, not a {words}.")
+        elif model.kind not in (kinds := recipe.kinds_for(kind)):
+            wanted = need_in_words("|".join(kinds))
+            wrong(f"/inputs/{kind}", "input.kind", f"{model} is a {model.get_kind_display()}, not a {wanted}.")
         else:
             found[kind] = model
     for kind in launch.inputs:

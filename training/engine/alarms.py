@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -167,6 +167,15 @@ RULES = (
         do="See whether longer answers are better to people; if not, change the reward or take length out of it.",
     ),
     Rule(
+        name="rewarded_tokens",
+        title="Share of tokens with a reward",
+        read=figure("rewarded_tokens"),
+        healthy="above 0",
+        low=1e-6,
+        means="The judges find nothing to say of any token: there is nothing to learn from.",
+        do="See whether the answers are as good as the judges can tell; if not, mark more and train them again.",
+    ),
+    Rule(
         name="refinement_gain",
         title="What refining gains, R' - R",
         read=figure("refinement/gain"),
@@ -208,11 +217,11 @@ RULES = (
 )
 
 
-def look(memory: Memory, values: Mapping[str, float]) -> tuple[Memory, list[Notice]]:
+def look(memory: Memory, values: Mapping[str, float], *, rules: Sequence[Rule] = RULES) -> tuple[Memory, list[Notice]]:
     """What is to be said after a step with these figures, and the memory for the next; begin with {}."""
     states: dict[str, list[Any]] = {name: list(state) for name, state in memory.get("states", {}).items()}
     notices = []
-    for rule in RULES:
+    for rule in rules:
         value = rule.read(values, memory)
         if value is None:
             continue

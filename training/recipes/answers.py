@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from training.engine.policy import Policy
     from training.engine.rollouts import Sample
     from training.recipes.online import Practice
+    from training.recipes.watching import Watcher
 
 WATCHED = 8  # answers on which the distance to the reference is measured where the loss does not need it
 NEAR = (0.9, 1.1)  # a sampler's token probability times this may be the trainer's without a word
@@ -43,6 +44,9 @@ class Answers:
     rewards: Tensor  # float64 [Q, G], NaN where there is no verdict
     parts: dict[str, Tensor]  # of the rewards, weighed; each [Q, G]
     places: list[list[list[Place]]] | None = None  # of each answer: what was earned before its end
+    raw: dict[str, Tensor] = field(default_factory=dict)  # what each judge said, as it said it; each [Q, G]
+    rewarded: Tensor | None = None  # [Q, G]: tokens that were rewarded or blamed
+    watch: Watcher | None = None  # looks at the step's answers when their figures are asked for
 
     @property
     def flat(self) -> list[Sample]:
@@ -51,22 +55,35 @@ class Answers:
 
     def where(self, kept: Sequence[int]) -> Answers:
         """These groups alone."""
-        return Answers(
-            [self.asks[place] for place in kept],
-            [self.groups[place] for place in kept],
-            self.rewards[list(kept)],
-            {name: values[list(kept)] for name, values in self.parts.items()},
+        rows = list(kept)
+        return replace(
+            self,
+            asks=[self.asks[place] for place in rows],
+            groups=[self.groups[place] for place in rows],
+            rewards=self.rewards[rows],
+            parts={name: values[rows] for name, values in self.parts.items()},
+            places=None if self.places is None else [self.places[place] for place in rows],
+            raw={name: values[rows] for name, values in self.raw.items()},
+            rewarded=None if self.rewarded is None else self.rewarded[rows],
         )
 
     def plus(self, other: Answers) -> Answers:
         """These groups and those of another draw."""
         import torch
 
-        return Answers(
-            self.asks + other.asks,
-            self.groups + other.groups,
-            torch.cat([self.rewards, other.rewards]),
-            {name: torch.cat([values, other.parts[name]]) for name, values in self.parts.items()},
+        def both(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: torch.cat([values, theirs[name]]) for name, values in mine.items()}
+
+        known = self.rewarded is not None and other.rewarded is not None
+        return replace(
+            self,
+            asks=self.asks + other.asks,
+            groups=self.groups + other.groups,
+            rewards=torch.cat([self.rewards, other.rewards]),
+            parts=both(self.parts, other.parts),
+            places=None if self.places is None or other.places is None else self.places + other.places,
+            raw=both(self.raw, other.raw),
+            rewarded=torch.cat([self.rewarded, other.rewarded]) if known else None,  # type: ignore[list-item]
         )
 
     def with_part(self, name: str, values: Tensor) -> Answers:
@@ -129,8 +146,9 @@ class Answers:
         return sums["part"] / sums["of"] if sums["of"] else 1.0
 
     def figures(self, *, groups: bool = True) -> dict[str, float]:
-        """The step in figures: rewards with their parts, and what tells of trouble; with `groups`, how many of them are
-        silent.
+        """The step in figures: rewards with their parts (and what their judges said, where that is weighed or
+        normalised), and what tells of trouble; with `groups`, how many of them are silent. Ask once a step: the watch
+        sees the answers when they are asked for.
         """
         import torch
 
@@ -153,6 +171,16 @@ class Answers:
                 for name, values in self.parts.items()
                 if not values.isnan().all()
             }
+            figures |= {
+                f"said/{name}": values[~values.isnan()].mean().item()
+                for name, values in self.raw.items()
+                if not values.isnan().all()
+                and not (name in self.parts and values.allclose(self.parts[name], equal_nan=True))
+            }
+        if self.rewarded is not None:
+            figures["rewarded_tokens"] = self.rewarded.sum().item() / max(1.0, lengths.sum().item())
+        if self.watch is not None:
+            figures |= self.watch(self)
         if groups:
             figures["silent_groups"] = 1 - engine.credit.has_spread(self.rewards).double().mean().item()
         rewards = self.rewards.flatten()

@@ -37,17 +37,23 @@ def asks(run: RunContext, tokenizer: Any, split: str | None, *, passage_tokens: 
     """
     found, left_out = [], []
     for prompt in run.prompts(split):
-        ids = engine.scoring.prompt_ids(tokenizer, prompt["messages"], prompt["context"], passage_tokens=passage_tokens)
-        if len(ids) > longest:
-            left_out.append(prompt["prompt_id"])
+        ask = ask_of(tokenizer, prompt, passage_tokens=passage_tokens)
+        if len(ask.ids) > longest:
+            left_out.append(ask.prompt_id)
         else:
-            found.append(Ask(prompt["prompt_id"], prompt["messages"], prompt["context"], ids))
+            found.append(ask)
     if left_out:
         run.log(
             f"{len(left_out)} prompts are longer than {longest} tokens: {', '.join(left_out[:NAMED])}", level="warning"
         )
     run.random(f"prompts {split}").shuffle(found)
     return found
+
+
+def ask_of(tokenizer: Any, prompt: Mapping[str, Any], *, passage_tokens: int) -> Ask:
+    """A run's prompt as ids."""
+    ids = engine.scoring.prompt_ids(tokenizer, prompt["messages"], prompt["context"], passage_tokens=passage_tokens)
+    return Ask(prompt["prompt_id"], prompt["messages"], prompt["context"], ids)
 
 
 def asks_to_learn_from(run: RunContext, tokenizer: Any, *, passage_tokens: int, longest: int) -> list[Ask]:

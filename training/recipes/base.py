@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,8 @@ class RecipeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
 
+    also_takes: ClassVar[tuple[str, ...]] = ()  # what every recipe with these options may be given besides
+
 
 def option(default: Any, sentence: str, *, unit: str = "", source: str = "", **bounds: Any) -> Any:
     """A field of a config: its default, one sentence, a unit, where the value comes from, and bounds (`ge`, `gt`,
@@ -30,13 +32,21 @@ def option(default: Any, sentence: str, *, unit: str = "", source: str = "", **b
 
 
 def kinds_of(need: str) -> tuple[str, ...]:
-    """The kinds of artifacts that meet a need, any one of them: "reward_model|span_reward_model" names two."""
-    return tuple(need.split("|"))
+    """The kinds of artifacts that meet a need, any one of them: "reward_model|span_reward_model" names two. What stands
+    before a colon ("watch:reward_model") is what the artifact is used for, where that is not its kind.
+    """
+    return tuple(need.rpartition(":")[2].split("|"))
+
+
+def role_of(need: str) -> str:
+    """What an artifact is used for, where that is not its kind; else nothing."""
+    return need.rpartition(":")[0]
 
 
 def in_words(need: str) -> str:
     """A need as people read it: "reward model or span reward model"."""
-    return " or ".join(kind.replace("_", " ") for kind in kinds_of(need))
+    kinds = " or ".join(kind.replace("_", " ") for kind in kinds_of(need))
+    return f"{kinds} to {role_of(need)} with" if role_of(need) else kinds
 
 
 def pack_tokens() -> Any:
@@ -67,10 +77,22 @@ class Recipe:
     train: Callable[[RunContext, Any], None]
     takes: tuple[str, ...] = ()  # kinds of artifacts that a run may be given besides
 
+    def __post_init__(self) -> None:
+        """What its options bring with them may be given as well."""
+        object.__setattr__(self, "takes", tuple(dict.fromkeys((*self.takes, *self.Config.also_takes))))
+
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Every kind of artifact that a run may be given, those that it must be given first."""
-        return tuple(kind for need in (*self.needs, *self.takes) for kind in kinds_of(need))
+        """Every name under which a run may be given an artifact (a kind, or a role), those that it needs first."""
+        needs = (*self.needs, *self.takes)
+        return tuple(name for need in needs for name in ((role_of(need),) if role_of(need) else kinds_of(need)))
+
+    def kinds_for(self, name: str) -> tuple[str, ...]:
+        """The kinds of artifacts that may be given under this name."""
+        for need in (*self.needs, *self.takes):
+            if role_of(need) == name:
+                return kinds_of(need)
+        return (name,)
 
     def unmet(self, given: Collection[str]) -> list[str]:
         """The needs that artifacts of these kinds leave open."""

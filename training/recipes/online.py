@@ -5,16 +5,18 @@ run. The answers themselves, and learning from them, are in `answers`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from training import engine
 from training.recipes.answers import Answers
 from training.recipes.asking import Ask, asks, draw, give_back
 from training.recipes.base import RecipeConfig, option, pack_tokens
 from training.recipes.context import RecipeError, RunContext
-from training.recipes.rewarding import CHECKERS, Judge, Reduction, weights_of
+from training.recipes.rewarding import CHECKERS, Judge, Normalise, Reduction, weights_of
+from training.recipes.watching import TAKES, Watcher
 
 if TYPE_CHECKING:
     from training.engine.packs import Budget
@@ -39,6 +41,12 @@ class Practice(RecipeConfig):
     )
     checker: str = option("", "a program that judges beside the models, for demonstrations: support")
     weights: str = option("", "weights of several judges, as in reward_model=1, checker=0.5; 1 where not named")
+    normalise: Normalise = option(
+        "none",
+        "the judges before they are weighed: as they are, standardised over the answers judged together, or by the "
+        "mean and deviation that a reward model's artifact holds",
+        source="none",
+    )
     missing_stop: float = option(0.0, "taken from the reward of an answer that was cut off", ge=0)
     empty: float = option(1.0, "taken from the reward of an answer without a word", source="ours", ge=0)
     lr: float = option(1e-6, "learning rate", gt=0, le=0.1)
@@ -94,6 +102,7 @@ class Practice(RecipeConfig):
             reduction=self.reduction,
             checker=self.checker,
             weights=self.weights,
+            normalise=self.normalise,
             missing_stop=self.missing_stop,
             empty=self.empty,
             longest=self.max_new_tokens,
@@ -106,9 +115,44 @@ class Practice(RecipeConfig):
 
 
 class Online(Practice):
-    """Options of those that go on sampling while they learn."""
+    """Options of those that go on sampling while they learn, and are watched for reward hacking (see `watching`)."""
+
+    also_takes: ClassVar[tuple[str, ...]] = (TAKES,)
 
     steps: int = option(100, "batches of prompts", source="ours", ge=1, le=1_000_000)
+    truth: str = option(
+        "", "a program that tells how good an answer is and trains nothing, for demonstrations: support"
+    )
+    watch_answers: int = option(
+        64,
+        "answers of the first policy, against which length, repetition, phrases and the judge's lead over the truth "
+        "are watched; 0: no watch",
+        unit="answers",
+        source="ours",
+        ge=0,
+        le=10_000,
+    )
+    on_hacking: Literal["say", "stop"] = option(
+        "say",
+        "what an alarm of the watch does: a line in the log, or the end, with the best earlier weights put back",
+        source="ours",
+    )
+
+    @field_validator("truth")
+    @classmethod
+    def _is_a_truth(cls, value: str) -> str:
+        return cls._is_a_checker(value)
+
+    @model_validator(mode="after")
+    def _can_go_back(self) -> Online:
+        if self.on_hacking == "stop" and not (self.every and self.held_out and self.watch_answers):
+            raise ValueError("to end when an alarm begins, set every, held_out and watch_answers above 0")
+        return self
+
+    def judge(self, run: RunContext, policy: Policy, **shaping: float) -> Judge:
+        """All that judges this run's answers, and what watches it."""
+        judge = super().judge(run, policy, **shaping)
+        return replace(judge, watch=Watcher.of(run, self, policy, truth=self.truth)) if self.watch_answers else judge
 
 
 def answer(
@@ -132,6 +176,9 @@ def answer(
         verdict.total.reshape(len(chosen), n),
         {name: values.reshape(len(chosen), n) for name, values in verdict.parts.items()},
         [verdict.places[start : start + n] for start in range(0, len(asked), n)],
+        {name: values.reshape(len(chosen), n) for name, values in verdict.raw.items()},
+        None if verdict.rewarded is None else verdict.rewarded.reshape(len(chosen), n),
+        judge.watch,
     )
 
 
@@ -144,17 +191,24 @@ def seed_of(run: RunContext, step: int, what: str = "") -> int:
 
 
 class HeldOut:
-    """Measures the policy on prompts of the dev split, when called and at the start of a run."""
+    """Measures the policy on prompts of the dev split, when called and at the start of a run; then the run's watch, if
+    it has one, begins as well.
+    """
 
     def __init__(self, run: RunContext, config: Practice, policy: Policy, judge: Judge, *, total: int) -> None:
-        self.run, self.config, self.policy, self.judge = run, config, policy, judge
+        self.run, self.config, self.policy, self.judge = run, config, policy, judge.for_measuring
+        self.watch: Watcher | None = judge.watch
         self.asks = config.asks(run, policy, "dev")[: config.held_out]
         self.last: dict[str, float] = {}
-        if run.resumed is None and self.asks:
-            run.metrics(0, total, **self())
+        if run.resumed is None:
+            figures = {**self(), **(self.watch.begin(policy, judge) if self.watch else {})}
+            if figures:
+                run.metrics(0, total, **figures)
 
     def __call__(self) -> dict[str, float]:
-        """The mean reward of one answer to each, always drawn with the same seeds."""
+        """The mean reward of one answer to each, always drawn with the same seeds, and the truth where something tells
+        it.
+        """
         if not self.asks:
             return {}
         found = answer(self.run, self.config, self.policy, self.judge, self.asks, 1, seed=self.run.seed)
@@ -162,6 +216,8 @@ class HeldOut:
         self.last = {"held_out_answer_tokens": sum(len(one.ids) for one in found.flat) / len(found.flat)}
         if len(judged):
             self.last["held_out_reward"] = judged.mean().item()
+        if self.watch is not None:
+            self.last |= self.watch.held_out(found.asks, found.flat)
         return self.last
 
 

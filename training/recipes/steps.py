@@ -35,6 +35,20 @@ class Part(Protocol):
     def load_state_dict(self, state: Any, /) -> Any: ...
 
 
+class Guard(Protocol):
+    """What watches a training and may end it; `evaluate` brings it as its `watch`."""
+
+    over: str  # why it is to end now
+    best: str | None  # what the weights are chosen by that are put back then; None: it never ends a training
+
+    def worth(self, values: Mapping[str, float]) -> float | None:
+        """How good the weights of an evaluation are; None: they are never put back."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Any, /) -> Any: ...
+
+
 @dataclass
 class Step(Generic[Item]):
     """One step: its batch (of several processes: this one's share), and the way to say how it went."""
@@ -65,10 +79,12 @@ def steps(
 
     `evaluate` is called after the last step and, with `every`, each time so many are done; what it returns is said with
     that step's figures. `best` ("min dev_loss", "max dev_accuracy") names the figure whose best weights are put back at
-    the end; with a `patience` the training ends after that many evaluations without a better one.
+    the end; with a `patience` the training ends after that many evaluations without a better one. An `evaluate` with a
+    `watch` has its state kept, and may end the training (see `Guard`).
     """
     total = len(batches)
-    keeper = Keeper(run, loop, batches, parts, Best.parse(best, patience) if best and evaluate else None)
+    guard: Guard | None = getattr(evaluate, "watch", None)
+    keeper = Keeper(run, loop, batches, parts, Best.parse(best, patience) if best and evaluate else None, guard)
     keeper.restore()
     here = engine.distributed.here()
     while not keeper.over and (batch := next(iter(batches), None)) is not None:
@@ -92,6 +108,7 @@ def steps(
         if step.ended and not keeper.over:
             keeper.over = True
             run.log(f"The training ends at step {done}: {step.ended}", level="warning")
+        keeper.heed()
         keeper.over = here.any(keeper.over or done == total)
         if here.any(keeper.due()):
             keeper.save()
@@ -139,8 +156,13 @@ class Keeper:
         batches: Batches[Any],
         parts: Mapping[str, Part],
         best: Best | None,
+        guard: Guard | None = None,
     ) -> None:
         self.run, self.loop, self.batches, self.parts, self.best = run, loop, batches, parts, best
+        self.guard = guard
+        self.guarded = best is None and guard is not None and guard.best is not None  # the guard says which are best
+        if self.guarded and guard is not None and guard.best is not None:
+            self.best = Best(guard.best, smaller=False, patience=0)
         self.over = False
         self.checkpoints: Checkpoints = run.checkpoints
         self._saved_at = time.monotonic()
@@ -166,6 +188,8 @@ class Keeper:
             self.best.value, self.best.step, self.best.since = state["best"]
         self.over = state["over"]
         self._alarms = state.get("alarms", {})
+        if self.guard is not None and state.get("guard"):
+            self.guard.load_state_dict(state["guard"])
         self.run.load_state_dict(state)
         rank = engine.distributed.here().rank
         engine.checkpoints.set_chance(state["chance"][rank if rank < len(state["chance"]) else 0])
@@ -176,9 +200,20 @@ class Keeper:
         for notice in notices:
             self.run.log(notice.text, level="warning" if notice.kind == "begins" else "info")
 
+    def heed(self) -> None:
+        """End the training when its guard says so."""
+        if self.guard is not None and self.guard.over and not self.over:
+            self.over = True
+            self.run.log(f"The training ends at step {self.batches.position}: {self.guard.over}", level="warning")
+
     def measured(self, values: Mapping[str, float]) -> None:
         """Look at an evaluation: is it the best so far, and is it time to end?"""
         if self.best is None:
+            return
+        if self.guarded and self.guard is not None:
+            worth = self.guard.worth(values)
+            if worth is not None and self.best.better(worth):
+                self.best.value, self.best.step = worth, self.batches.position
             return
         if self.best.name not in values:
             self.run.log(
@@ -220,6 +255,7 @@ class Keeper:
             "best": [self.best.value, self.best.step, self.best.since] if self.best is not None else None,
             "over": self.over,
             "alarms": self._alarms,
+            "guard": self.guard.state_dict() if self.guard is not None else None,
             "chance": here.gather(engine.checkpoints.chance()),
         }
         try:
@@ -232,8 +268,10 @@ class Keeper:
         self._saved_at = time.monotonic()
 
     def put_best_back(self) -> None:
-        """Give the parts the weights of the best evaluation."""
+        """Give the parts the weights of the best evaluation; of a guarded training that was ended by its guard only."""
         if self.best is None or self.best.step in (None, self.batches.position):
+            return
+        if self.guarded and self.guard is not None and not self.guard.over:
             return
         try:
             state = self.checkpoints.at(self.best.step)
