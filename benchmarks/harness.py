@@ -39,3 +39,18 @@ def say(line: str) -> None:
 def finish(**figures: object) -> None:
     """The last line of standard output, for scripts."""
     print(json.dumps(figures), flush=True)
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Mean and Student's 95 % interval over seeds; without one where there are fewer than two."""
+    from scipy.stats import t
+
+    n, mean = len(values), statistics.fmean(values)
+    half = float(t.ppf(0.975, n - 1)) * statistics.stdev(values) / n**0.5 if n > 1 else float("nan")
+    found = {"mean": mean, "low": mean - half, "high": mean + half}
+    return {name: round(value, 4) for name, value in found.items() if value == value}
+
+
+def paired(mine: Sequence[float], theirs: Sequence[float]) -> dict[str, float]:
+    """The same of the differences, seed by seed: mine minus theirs."""
+    return interval([a - b for a, b in zip(mine, theirs, strict=True)])
