@@ -6,6 +6,7 @@ from training.recipes import (
     critique_grpo,
     dpo,
     evaluation,
+    fine_grained_rlhf,
     grpo,
     nft,
     ppo,
@@ -14,8 +15,10 @@ from training.recipes import (
     rejection_sampling,
     reward_model,
     rloo,
+    segment_reward_model,
     sft,
     span_reward_model,
+    spo,
     text2grad,
 )
 from training.recipes.base import Recipe
@@ -37,6 +40,9 @@ RECIPES: dict[str, Recipe] = {
         evaluation.RECIPE,
         nft.RECIPE,
         preference_model.RECIPE,
+        spo.RECIPE,
+        segment_reward_model.RECIPE,
+        fine_grained_rlhf.RECIPE,
     )
 }
 
