@@ -48,8 +48,8 @@ def circle(count=24):
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory, base):
-    folder = with_rows(tmp_path_factory.mktemp("circle"), circle(48))
-    config = {**TINY, "epochs": 8}
+    folder = with_rows(tmp_path_factory.mktemp("circle"), circle(24))
+    config = {**TINY, "epochs": 8, "evaluate_every": 12}
     return carry_out(tmp_path_factory.mktemp("run"), "preference_model", config, base_model=base, snapshot=folder)
 
 

@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from tests.recipes.practice import adapter_of, judge_by, practise, starts_with_hi, told_after
+from tests.recipes.practice import QUICK, adapter_of, judge_by, practise, starts_with_hi, told_after
 from tests.recipes.test_grpo import stop_at
 from training import engine
 from training.engine.policy import Lora, Policy
@@ -248,8 +248,6 @@ def test_a_run_that_was_stopped_and_taken_up_again_is_the_unbroken_one_bit_for_b
         "ship": "average",
     }
     whole = run_of("whole", **settings)
-    from tests.recipes.practice import QUICK
-
     config = get("spo").config({**QUICK, **settings, "beta": 0.01, "checker": judge_by(monkeypatch, starts_with_hi)})
     broken = tmp_path / "broken"
     broken.mkdir()
