@@ -47,5 +47,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "tiny",
         "tokens",
         "watch",
+        "world_bases",
     ],
 )

@@ -84,6 +84,13 @@ def ensure_base(base: Path | str, *, say: Callable[[str], None] = print) -> Path
     return folder
 
 
+def ensure_world_base(folder: Path | str, spec: str, seed: int = 0, *, say: Callable[[str], None] = print) -> Path:
+    """The tiny base of a toy world, made first where it is missing: see `engine.world_bases`."""
+    from training.engine import world_bases
+
+    return world_bases.ensure_world_base(folder, spec, seed, say=say)
+
+
 def fast_precision() -> Precision:
     """bf16 where this machine really multiplies matrices faster in it, found out by trying: some are far slower."""
     import torch
