@@ -88,6 +88,7 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
     import numpy as np
     import torch
 
+    from training.engine import policy  # noqa: F401 - transformers and peft are libraries too, and not the run's cost
     from training.engine.models import ensure_base
 
     torch.set_num_threads(threads)

@@ -8,14 +8,13 @@ from typing import Any
 
 from training.actions.runs import ROWS_OF
 from training.compare.options import Options, read_subject
-from training.compare.settings import READS, settings_for
+from training.compare.settings import JUDGES, READS, settings_for
 from training.recipes import registry
 from training.recipes.base import Recipe, kinds_of
 from training.snapshots.query import RowKind
 
 BASELINE = "before"  # what the model that all start from is called
 FRESH_SEED = 7001  # added to a seed for the reward model that judges held-out answers where no program knows the truth
-EVERY_LABEL: tuple[RowKind, ...] = ("response", "preference", "rewrite", "reaction", "rating", "verdict", "ranking")
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,12 @@ class Place:
     after: tuple[str, ...] = field(default=())
 
 
-def judges_of(recipe: Recipe) -> list[str]:
-    """The recipes that make what this one needs: of alternatives the first that some recipe makes."""
+def judges_of(recipe: Recipe, own: Mapping[str, Any] | None = None) -> list[str]:
+    """The recipes that make what judges this one's answers. Of alternatives that it needs the first that some recipe
+    makes; where it needs none, those of `JUDGES`, unless options of its own name a program.
+    """
+    if not recipe.needs:
+        return [] if (own or {}).get("checker") else list(JUDGES.get(recipe.name, ()))
     makers = {
         one.produces: one.name for one in registry.RECIPES.values() if one.produces not in ("policy", "evaluation")
     }
@@ -107,9 +110,8 @@ def plan(options: Options) -> list[Place]:
         for subject in options.recipes:
             name, own = read_subject(subject)
             recipe = registry.get(name)
-            config = {**settings.of(recipe), **own}
-            if not recipe.needs and "checker" in recipe.Config.model_fields and options.checker:
-                config.setdefault("checker", options.checker)
+            checked = bool(own.get("checker"))
+            config = {**settings.of(recipe, checked=checked), **own}
             policy = add(
                 Place(
                     place=f"{subject}/{seed}/policy",
@@ -119,9 +121,9 @@ def plan(options: Options) -> list[Place]:
                     recipe=name,
                     config=config,
                     run_seed=seed,
-                    kinds=rows_of(recipe),
+                    kinds=("prompt",) if checked else rows_of(recipe),
                     campaign=number if options.campaigns else None,
-                    after=tuple(judge(one, number, seed) for one in judges_of(recipe)),
+                    after=tuple(judge(one, number, seed) for one in judges_of(recipe, own)),
                 )
             )
             evaluation(subject, seed, (policy,))

@@ -20,48 +20,86 @@ class Settings:
 
     common: Mapping[str, Any]
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by recipe
+    checked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # ... where a program judges its answers
 
-    def of(self, recipe: Recipe) -> dict[str, Any]:
+    def of(self, recipe: Recipe, *, checked: bool = False) -> dict[str, Any]:
         """What a run of this recipe is given over its laptop preset."""
         known = recipe.Config.model_fields
         return {
             **{name: value for name, value in self.common.items() if name in known},
             **self.own.get(recipe.name, {}),
+            **(self.checked.get(recipe.name, {}) if checked else {}),
         }
 
 
-ANSWERS = {"passage_tokens": 0, "new_answers": 0, "held_out": 0, "evaluate_every": 0, "every": 0}
+ANSWERS = {
+    "passage_tokens": 0,
+    "new_answers": 0,
+    "held_out": 0,
+    "evaluate_every": 0,
+    "every": 0,
+    "watch_answers": 0,
+    "empty": 0.0,
+    "missing_stop": 0.0,
+    "reduction": "mean",
+    "schedule": "constant",
+}
+# learning from what people wrote or compared
+SFT = {"rewrites": True, "reviewed": False, "liked": False, "demonstrations": False}
+BY_PROGRAM = {
+    "critique": "text",
+    "critic": "program",
+    "rewrites": False,
+}  # where a checker judges, its world criticises
 
-# one-word answers of a dozen tokens, a model of some tens of thousands of parameters: seconds a run
+# answers of a dozen words, a model of some tens of thousands of parameters: seconds a run, 3,072 answers each
 TOY = Settings(
     common={
         **ANSWERS,
         "rank": 8,
+        "lr": 0.01,
         "temperature": 1.0,
         "max_new_tokens": 14,
-        "max_prompt_tokens": 32,
-        "max_tokens": 64,
+        "max_prompt_tokens": 64,
+        "max_tokens": 128,
         "steps": 24,
         "prompts": 16,
         "samples": 8,
-        "schedule": "constant",
+        "critic": "head",
+        "critic_lr": 0.01,
+        "head_lr": 0.01,
         "micro_batch_tokens": 2048,
         "decode_rows": 128,
     },
     own={
-        "sft": {"epochs": 4, "batch_size": 16, "lr": 0.01, "reviewed": False, "liked": False, "demonstrations": False},
-        "dpo": {"epochs": 4, "batch_size": 16, "lr": 0.01, "beta": 0.1},
-        "reward_model": {"epochs": 6, "batch_size": 16, "lr": 0.01, "head_lr": 0.01},
-        "span_reward_model": {"epochs": 6, "batch_size": 16, "lr": 0.01, "head_lr": 0.01, "echo": False},
-        "evaluation": {},
+        "sft": {**SFT, "epochs": 4, "batch_size": 16},
+        "dpo": {"epochs": 4, "batch_size": 16, "beta": 0.1},
+        "ppo": {"epochs": 2, "beta": 0.02},
+        "rloo": {"beta": 0.02},
+        "raft": {"rounds": 3, "prompts": 128, "batch_size": 16},
+        "text2grad": {"epochs": 2, "beta": 0.02},
+        "fine_grained_rlhf": {"epochs": 2, "beta": 0.02, "kl_patience": 0},
+        "spo": {"beta": 0.02, "held_out_answers": 1},
+        "nft": {"threshold": 0.0, "tries": 0, "held_out_answers": 1},
+        "critique_grpo": {"threshold": 0.0, "critique": "simple", "critic": "self"},
+        "rejection_sampling": {"prompts": 384, "batch_size": 16},
+        "reward_model": {"epochs": 6, "batch_size": 16},
+        "preference_model": {"epochs": 6, "batch_size": 16},
+        "span_reward_model": {"epochs": 6, "batch_size": 16, "echo": False},
+        "segment_reward_model": {"epochs": 6, "batch_size": 16, "categories": "bad=*", "segments": "bad=words:4"},
+    },
+    checked={
+        "nft": {"threshold": 0.75},
+        "critique_grpo": {**BY_PROGRAM, "threshold": 0.75, "program": "words", "refiner": "words"},
     },
 )
 
-# sentences of a hundred tokens and the million parameters of the tiny base: a minute or two a run
+# sentences of a hundred tokens and the million parameters of the tiny base: a minute or two a run, 768 answers each
 SUPPORT = Settings(
     common={
         **ANSWERS,
         "rank": 8,
+        "lr": 2e-3,
         "temperature": 0.8,
         "max_new_tokens": 110,
         "max_prompt_tokens": 128,
@@ -69,16 +107,28 @@ SUPPORT = Settings(
         "steps": 12,
         "prompts": 8,
         "samples": 8,
-        "schedule": "constant",
+        "critic": "head",
+        "critic_lr": 2e-3,
+        "head_lr": 0.01,
         "micro_batch_tokens": 1024,
         "decode_rows": 64,
     },
     own={
-        "sft": {"epochs": 3, "batch_size": 8, "lr": 2e-3, "reviewed": False, "liked": False, "demonstrations": False},
-        "dpo": {"epochs": 3, "batch_size": 8, "lr": 2e-3, "beta": 0.1},
-        "reward_model": {"epochs": 4, "batch_size": 8, "lr": 3e-3, "head_lr": 1e-2},
-        "span_reward_model": {"epochs": 4, "batch_size": 8, "lr": 3e-3, "head_lr": 1e-2, "echo": False},
-        "evaluation": {},
+        "sft": {**SFT, "epochs": 3, "batch_size": 8},
+        "dpo": {"epochs": 3, "batch_size": 8, "beta": 0.1},
+        "raft": {"rounds": 3, "prompts": 32, "batch_size": 8},
+        "spo": {"held_out_answers": 1},
+        "nft": {"threshold": 0.0, "tries": 0, "held_out_answers": 1},
+        "critique_grpo": {"threshold": 0.0, "critique": "simple", "critic": "self"},
+        "rejection_sampling": {"prompts": 96, "batch_size": 8},
+        "reward_model": {"epochs": 4, "batch_size": 8},
+        "preference_model": {"epochs": 4, "batch_size": 8},
+        "span_reward_model": {"epochs": 4, "batch_size": 8, "echo": False},
+        "segment_reward_model": {"epochs": 4, "batch_size": 8, "categories": "bad=*", "segments": "bad=sentence"},
+    },
+    checked={
+        "nft": {"threshold": 0.75},
+        "critique_grpo": {**BY_PROGRAM, "threshold": 0.75, "program": "support"},
     },
 )
 
@@ -97,6 +147,16 @@ READS: dict[str, tuple[str, ...]] = {
     "dpo": ("preference",),
     "reward_model": ("preference",),
     "preference_model": ("preference",),
+    "text2grad": ("prompt",),
+    "critique_grpo": ("prompt", "rewrite"),
+}
+
+# Who judges the answers of recipes that may be judged by several; where options of their own name a checker, nobody.
+JUDGES: dict[str, tuple[str, ...]] = {
+    "text2grad": ("span_reward_model",),
+    "nft": ("reward_model",),
+    "critique_grpo": ("reward_model",),
+    "spo": ("preference_model",),
 }
 
 
