@@ -246,7 +246,7 @@ def test_refinements_and_who_was_rescued_stand_beside_the_artifact_and_in_the_sa
     assert len(table) == 3 * 4  # one refinement of every attempt
     assert sum(line["chosen"] for line in table) == sum(line["rescued"] for line in table) == 3
     first = table[0]
-    assert first["critique"] == f'"{first["answer"]}": no greeting'
+    assert first["critique"] == f'"{" ".join(first["answer"].split())}": no greeting'
     assert (first["refinement"], first["reward"], first["refined_reward"]) == ("Hi there", 0.0, 1.0)
     shown = run.of("sample")[0]["data"]
     assert shown["rescued"]
@@ -387,3 +387,14 @@ def test_options_that_do_not_go_together_are_refused():
     for wrong in ({"samples": 1}, {"critique": "text", "critic": "program"}, {"gamma": 0}):
         with pytest.raises(ValueError):
             critique_grpo.Config(**wrong)
+
+
+def test_all_weights_may_be_trained_and_the_artifact_is_then_a_whole_model(run_of):
+    run = run_of(steps=2, trained="all", lr=1e-3, held_out=2)
+    assert (run.artifact / "model.safetensors").exists()
+    opened = engine.policy.Policy.open(run.context.base_model, run.artifact)
+    base = engine.policy.Policy.open(run.context.base_model, None)
+    mine, theirs = (next(iter(one.model.parameters())) for one in (opened, base))
+    assert not torch.equal(mine, theirs)
+    with pytest.raises(ValueError, match="beta"):
+        critique_grpo.Config(trained="all", beta=0.1)

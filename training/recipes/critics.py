@@ -29,7 +29,6 @@ Kind = Literal["simple", "simple_gt", "text"]
 END = "[END]"
 CONCLUSION = re.compile(r"conclusion:\s*(right|wrong)", re.IGNORECASE)
 TRIES = 3
-QUOTED = re.compile(r'^"(.+?)": ', re.MULTILINE | re.DOTALL)
 FOLLOWS, SLIPS = 0.8, 0.01  # of the stand-in that refines in a world
 
 
@@ -92,6 +91,11 @@ def rendered(quote: str, words: str) -> str:
 # --- who writes the words
 
 
+def line_of(mark: Any) -> str:
+    """A mark of a world's reader as a line of a critique; what is missing has no quote."""
+    return rendered(" ".join(mark.quote.split()), mark.critique or mark.label.replace("_", " "))
+
+
 def world_named(words: str) -> Any:
     """A world by name, with its options; RecipeError where there is none."""
     from training.worlds.registry import world
@@ -114,7 +118,7 @@ def by_program(words: str) -> Words:
         if prompt is None:
             return None
         marks = [mark for mark in world.marks(prompt, one.text) if mark.sentiment < 0]
-        return "\n".join(rendered(mark.quote, mark.critique or mark.label.replace("_", " ")) for mark in marks) or None
+        return "\n".join(dict.fromkeys(map(line_of, marks))) or None
 
     return write
 
@@ -283,12 +287,13 @@ def refined_by_program(policy: Policy, words: str, *, longest: int) -> Refiner:
 
 
 def followed(world: Any, prompt: Any, text: str, critique: str, chance: random.Random) -> str:
-    """The text with what the critique quotes mended, each phrase with chance FOLLOWS, and each word a slip of the pen
-    with chance SLIPS. What is not quoted is not known to be wrong: of “The answer is wrong.” nothing follows.
+    """The text with what the critique names mended, each phrase (or what is missing) with chance FOLLOWS, and each word
+    a slip of the pen with chance SLIPS. What is not named is not known to be wrong: of “The answer is wrong.” nothing
+    follows.
     """
-    quoted = set(QUOTED.findall(critique))
+    named = set(critique.split("\n"))
     for mark in sorted(world.marks(prompt, text), reverse=True):
-        if mark.sentiment < 0 and mark.quote in quoted and chance.random() < FOLLOWS:
+        if mark.sentiment < 0 and line_of(mark) in named and chance.random() < FOLLOWS:
             text = text[: mark.start] + mark.replacement + text[mark.end :]
     vocabulary = getattr(world, "vocabulary", ())
     pieces = [

@@ -13,9 +13,9 @@ What the policy was told (its attempt, the critique) stands in no row: it learns
 old probability, so a person's rewrite of any age can be y_ref. Right is a reward of 1 (of a reward model: from
 `threshold` up).
 
-Where we differ: an adapter is trained; a group whose rewards are all equal costs no forward pass (its gradient is zero,
-its entropy term is left out with it; it counts in what the sum is divided by); a refinement that was cut off is wrong;
-no division by a standard deviation, as the paper says and its code does not.
+Where we differ: an adapter is trained (`trained = all`: all weights); a group whose rewards are all equal costs no
+forward pass (its gradient is zero, its entropy term is left out with it; it counts in what the sum is divided by); a
+refinement that was cut off is wrong; no division by a standard deviation, as the paper says and its code does not.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ from training.recipes.online import HeldOut, Online, answer, finish, seed_of
 from training.recipes.refinements import RIGHT, Refinement, choose, joined, show, told, write_table
 from training.recipes.rewarding import Judge, Verdict
 from training.recipes.steps import steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +73,7 @@ if TYPE_CHECKING:
     from training.engine.rollouts import Sample
 
 
-class Config(Online):
+class Config(Weights, Online):
     """Options of critique_grpo."""
 
     threshold: float | None = option(
@@ -178,9 +179,7 @@ class Cast:
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: attempts, critiques, refinements; groups in which a refinement stands for the first attempt."""
-    policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
-    )
+    policy = config.policy(run)
     judge = config.judge(run, policy)
     if config.threshold is not None:
         judge = PassOrFail.around(judge, config.threshold)
@@ -388,6 +387,7 @@ RECIPE = Recipe(
             "micro_batch_tokens": 16_384,
             "steps": 300,
             "prompts": 128,
+            "trained": "all",
             "samples": 8,
             "max_new_tokens": 6144,
             "max_prompt_tokens": 2048,

@@ -40,6 +40,7 @@ from training.recipes.context import RunContext
 from training.recipes.online import HeldOut, Online, answer, finish, seed_of
 from training.recipes.rewarding import NEEDS, Judge
 from training.recipes.steps import Step, steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from training.engine.policy import Policy
 
 
-class Config(Online):
+class Config(Weights, Online):
     """Options of grpo."""
 
     loss: Literal["grpo", "dr_grpo", "dapo", "gspo"] = option(
@@ -102,9 +103,7 @@ class Config(Online):
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, rewards, advantages within each group, `updates` readings."""
-    policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
-    )
+    policy = config.policy(run)
     judge = config.judge(run, policy, overlong=config.overlong)
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens
