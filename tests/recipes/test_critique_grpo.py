@@ -146,7 +146,7 @@ def test_what_people_said_is_read_from_their_marks_words_and_rewrites(tmp_path):
     said = people_said(run, critiques=True, rewrites=True)["p0"]
     assert [(one.text, one.words, one.better) for one in said] == [
         ("No, you!", "", "Yes, do."),
-        ("No, you!", '" you": rude\nToo short.', ""),
+        ("No, you!", '"you": rude\nToo short.', ""),
     ]
     assert truths_of(run) == {"p0": "Yes, do."}
 

@@ -85,7 +85,7 @@ class Critic:
 
 def rendered(quote: str, words: str) -> str:
     """One marked phrase as a line of a critique, as in ILF."""
-    return f'"{quote}": {words}' if quote else words
+    return f'"{" ".join(quote.split())}": {words}' if quote else words
 
 
 # --- who writes the words
@@ -93,7 +93,7 @@ def rendered(quote: str, words: str) -> str:
 
 def line_of(mark: Any) -> str:
     """A mark of a world's reader as a line of a critique; what is missing has no quote."""
-    return rendered(" ".join(mark.quote.split()), mark.critique or mark.label.replace("_", " "))
+    return rendered(mark.quote, mark.critique or mark.label.replace("_", " "))
 
 
 def world_named(words: str) -> Any:
@@ -291,9 +291,10 @@ def followed(world: Any, prompt: Any, text: str, critique: str, chance: random.R
     a slip of the pen with chance SLIPS. What is not named is not known to be wrong: of “The answer is wrong.” nothing
     follows.
     """
-    named = set(critique.split("\n"))
+    said = critique.split("\n")
     for mark in sorted(world.marks(prompt, text), reverse=True):
-        if mark.sentiment < 0 and line_of(mark) in named and chance.random() < FOLLOWS:
+        begins = rendered(mark.quote, "") if mark.quote else line_of(mark)
+        if mark.sentiment < 0 and any(line.startswith(begins) for line in said) and chance.random() < FOLLOWS:
             text = text[: mark.start] + mark.replacement + text[mark.end :]
     vocabulary = getattr(world, "vocabulary", ())
     pieces = [
