@@ -69,16 +69,17 @@ chromium: ## Make sure that a Chromium is there for the browser tests.
 
 ## --- measure it: each ends with one JSON object on its last line
 
-BENCHES := train ingest ui pages spans raft
+BENCHES := train ingest ui pages spans raft fine-grained
 .PHONY: $(BENCHES:%=bench-%)
 bench-train: ## Speed and memory of the engine beside TRL at its best: training, sampling. Under 20 minutes.
 bench-ingest: ## Records taken in per second.
 bench-ui: ## How fast the label page answers a key, in a real Chromium.
 bench-pages: ## Times and sizes of the pages.
 bench-spans: ## The span reward model against honest baselines, on real and on made feedback.
+bench-fine-grained: ## Rewards at segment ends against the same total at the end, and what the weights do.
 bench-raft: ## True quality of answers before and after raft in the demo world.
 $(BENCHES:%=bench-%): bench-%: $(VENV)/dev
-	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.$* $(ARGS)
+	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 .PHONY: bench-train-full bench-train-tune
 bench-train-full: ## The same on three shapes of data and both models, five times, on one thread and on two. Hours.
