@@ -21,6 +21,7 @@ PAGES = [
     ("Train", "train", "training.run"),
     ("Runs", "runs", "training.see"),
     ("Models", "models", "models.see"),
+    ("Bench", "comparisons", "training.see"),
 ]
 MENU = [
     ("Import", "import", "records.import"),

@@ -164,6 +164,13 @@ URLS: dict[str, Row] = {
     "run_curve": project(GET="AMDV", number="run"),
     "run_cancel": project(POST=("A", 302), number="run"),
     "run_again": project(POST=("A", 302, 409), number="run"),
+    "comparisons": project(GET="AMDV"),
+    "comparison_new": project(GET="A", POST=("A", 422)),
+    "comparison": project(GET="AMDV", number="comparison"),
+    "comparison_status": project(GET="AMDV", number="comparison"),
+    "comparison_plot": project(GET="AMDV", number="comparison"),
+    "comparison_cancel": project(POST=("A", 302), number="comparison"),
+    "comparison_resume": project(POST=("A", 302, 409), number="comparison"),
     "snapshot": project(GET="AMDV", snapshot_id="snapshot"),
     "models": project(GET="AMDV"),
     "model": project(GET="AMDV", model_id="model"),
@@ -177,6 +184,11 @@ URLS: dict[str, Row] = {
     "api-run-events": project(GET="AMDV", number="run"),
     "api-run-cancel": project(POST=("A", 200), number="run"),
     "api-run-again": project(POST=("A", 200, 201, 409), number="run"),
+    "api-comparisons": project(GET="AMDV", POST=("A", 201, 422)),
+    "api-comparison": project(GET="AMDV", number="comparison"),
+    "api-comparison-plot": project(GET="AMDV", number="comparison"),
+    "api-comparison-cancel": project(POST=("A", 200), number="comparison"),
+    "api-comparison-resume": project(POST=("A", 200, 409), number="comparison"),
     "api-snapshots": project(GET="AMDV", POST=("A", 201, 422)),
     "api-snapshot-preview": project(POST=("AMDV", 200, 422)),
     "api-snapshot": project(GET="AMDV", pk="snapshot"),
@@ -215,7 +227,7 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
     from redpen.accounts.actions.invitations import invite
     from redpen.accounts.models import Membership
     from tests.training import factories
-    from training.models import Run, Snapshot
+    from training.models import Comparison, Run, Snapshot, Trial
 
     first = people[0]
     last = Membership.objects.filter(project=project).order_by("-id")[0]
@@ -234,6 +246,14 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
         base_model=factories.make_base(),
         snapshot=snapshot,
     )
+    comparison = Comparison.objects.create(
+        project=project,
+        number=run_number,
+        options={"recipes": ["raft"], "seeds": [0], "base_model": run.base_model.name, "checker": "support"},
+    )
+    Trial.objects.create(
+        project=project, comparison=comparison, place="raft/0/policy", subject="raft", part="policy", seed=0, run=run
+    )
     upload = ImportJob.objects.create(
         project=project, format="jsonl", filename="a.jsonl", path="uploads/none", created_by=first
     )
@@ -250,6 +270,7 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
         "import": upload.pk,
         "snapshot": snapshot.pk,
         "run": run.number,
+        "comparison": comparison.number,
         "model": factories.make_model(project).pk,
     }
 

@@ -35,7 +35,7 @@ def violations(page: Page) -> list[str]:
 def furnished(transactional_db):
     """A project in which something is to be seen on every page, and the values that addresses need."""
     from annotation.models import ImportJob, SpanCritique
-    from training.models import BaseModel, ModelVersion, Run, Snapshot
+    from training.models import BaseModel, Comparison, ModelVersion, Run, Snapshot, Trial
 
     desk = make_tasks()
     project, ada = desk.cast.project, desk.cast.ada
@@ -49,7 +49,11 @@ def furnished(transactional_db):
     model = ModelVersion.objects.create(
         project=project, name="judge", number=1, kind="span_reward_model", base=base, path="models/none"
     )
-    Run.objects.create(project=project, number=7, recipe="raft", base_model=base, step=3, total_steps=30)
+    run = Run.objects.create(project=project, number=7, recipe="raft", base_model=base, step=3, total_steps=30)
+    comparison = Comparison.objects.create(project=project, number=7, options={"recipes": ["raft"], "seeds": [0, 1]})
+    about = {"project": project, "comparison": comparison, "run": run, "subject": "raft", "part": "policy"}
+    for seed in (0, 1):
+        Trial.objects.create(place=f"raft/{seed}/policy", seed=seed, **about)
     desk.values = {
         "slug": project.slug,
         "number": "7",

@@ -92,7 +92,13 @@ def main() -> int:
     artifact.mkdir()
     (artifact / "redpen.json").write_text(json.dumps({"kind": "policy", "base": "tiny"}))
     (artifact / "weights.bin").write_bytes(b"w" * 1000)
-    say("artifact", path="artifact", metrics={"auroc_bad": 0.75})
+    metrics = {"auroc_bad": 0.75}
+    if order["recipe"] == "evaluation":  # what was given a policy is worth more
+        metrics = {"truth/quality": 0.7 if order["models"] else 0.4}
+        lines = [{"prompt_id": str(n), "text": "x", "worth": metrics["truth/quality"], "tokens": 1} for n in range(4)]
+        (artifact / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    say("costs", cpu_seconds=2.0, loading_cpu_seconds=1.0, seconds=3.0, peak_memory=100 * 2**20, tokens_written=50)
+    say("artifact", path="artifact", metrics=metrics)
     say("done")
     return 0
 

@@ -56,5 +56,6 @@ def move_one_on(run_id: object) -> bool:
         (RunInput(project_id=run.project_id, run=run, kind=kind, model_version=model) for kind, model in made.items()),
         ignore_conflicts=True,
     )
-    Run.objects.filter(pk=run.pk).update(state=RunState.QUEUED, due_at=Now())
+    # it has been due since it was launched: a chain that has begun is finished before the next one begins
+    Run.objects.filter(pk=run.pk).update(state=RunState.QUEUED)
     return True

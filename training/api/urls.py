@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from training.api import models, runs, snapshots
+from training.api import comparisons, models, runs, snapshots
 
 of_project: list[URLPattern | URLResolver] = [
     path("recipes", runs.RecipesView.as_view(), name="api-recipes"),
@@ -13,6 +13,11 @@ of_project: list[URLPattern | URLResolver] = [
     path("runs/<int:number>/events", runs.EventsView.as_view(), name="api-run-events"),
     path("runs/<int:number>/cancel", runs.CancelView.as_view(), name="api-run-cancel"),
     path("runs/<int:number>/again", runs.AgainView.as_view(), name="api-run-again"),
+    path("comparisons", comparisons.ComparisonsView.as_view(), name="api-comparisons"),
+    path("comparisons/<int:number>", comparisons.ComparisonView.as_view(), name="api-comparison"),
+    path("comparisons/<int:number>/plot", comparisons.ComparisonPlotView.as_view(), name="api-comparison-plot"),
+    path("comparisons/<int:number>/cancel", comparisons.ComparisonCancelView.as_view(), name="api-comparison-cancel"),
+    path("comparisons/<int:number>/resume", comparisons.ComparisonResumeView.as_view(), name="api-comparison-resume"),
     path("snapshots", snapshots.SnapshotsView.as_view(), name="api-snapshots"),
     path("snapshots/preview", snapshots.PreviewView.as_view(), name="api-snapshot-preview"),
     path("snapshots/<uuid:pk>", snapshots.SnapshotView.as_view(), name="api-snapshot"),

@@ -23,6 +23,7 @@ class Measured:
     cpu_seconds: float
     memory: float  # bytes, the highest of its runs
     run: int
+    checked: bool = False  # a program judged its answers while it learned
 
 
 @dataclass
@@ -40,6 +41,11 @@ class Line:
     cpu_seconds: Estimate
     memory: Estimate
     runs: list[int]
+    checked: bool = False
+
+    @property
+    def megabytes(self) -> float:
+        return self.memory.mean / 2**20
 
 
 @dataclass
@@ -121,6 +127,7 @@ def line_of(subject: str, found: Sequence[Measured], start: Measured | None, lev
         cpu_seconds=over_seeds([one.cpu_seconds for one in found]),
         memory=over_seeds([one.memory for one in found]),
         runs=[one.run for one in found],
+        checked=any(one.checked for one in found),
     )
 
 
@@ -163,10 +170,10 @@ def markdown(report: Report) -> str:
             words(line.worth),
             words(line.rise, signed=True),
             words(line.win_rate),
-            f"{line.acts.mean:.0f}",
+            f"{line.acts.mean:.0f}" + (", asks a program" if line.checked else ""),
             f"{line.tokens.mean:,.0f}",
             f"{line.cpu_seconds.mean:.1f}",
-            f"{line.memory.mean / 2**20:.0f}",
+            f"{line.megabytes:.0f}",
         )
         lines.append("| " + " | ".join(cells) + " |")
     if report.against_best:

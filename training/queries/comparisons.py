@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from redpen.accounts.models import Project
 from training.compare.plan import BASELINE
-from training.compare.report import Measured, Report, report_of
+from training.compare.report import METRICS, Measured, Report, report_of
 from training.models import Comparison, Run, Snapshot, Trial
 from training.models.runs import ENDED, RunState
 from training.queries.runs import costs_of
@@ -84,16 +84,6 @@ def progress_of(comparison: Comparison, trials: list[Trial]) -> dict[str, Any]:
     }
 
 
-def graph_of(trials: list[Trial]) -> list[dict[str, Any]]:
-    """The graph as a table: a row for each thing that is compared (and each judge), a cell for each of its runs."""
-    rows: dict[tuple[str, int], dict[str, Any]] = {}
-    for trial in trials:
-        group = 1 if trial.subject == BASELINE else 0 if trial.part == Trial.Part.JUDGE else 2
-        row = rows.setdefault((trial.subject, group), {"subject": trial.subject, "group": group, "cells": []})
-        row["cells"].append(trial)
-    return sorted(rows.values(), key=lambda row: row["group"])
-
-
 def report(comparison: Comparison, trials: list[Trial] | None = None) -> Report:
     """What came of it so far: everything that can be said of the evaluations that are done."""
     trials = trials_of(comparison) if trials is None else trials
@@ -114,19 +104,26 @@ def measured(trial: Trial, by_run: dict[UUID, Trial], costs: dict[UUID, dict[str
     snapshots = {one.run.snapshot_id: one.run.snapshot for one in learned if one.run.snapshot}
     told = [costs.get(one.run_id) for one in learned]
     told = [one for one in told if one]
-    figures = trial.run.produced.metrics if trial.run.produced else {}
+    metric, worth = worth_of(trial.run) or ("", 0.0)
     return Measured(
         subject=trial.subject,
         seed=trial.seed,
-        metric="truth/quality" if "truth/quality" in figures else "held_out_reward",
-        worth=float(figures.get("truth/quality", figures.get("held_out_reward", float("nan")))),
+        metric=metric,
+        worth=worth,
         answers=answers,
         acts=sum(acts_in(snapshot) for snapshot in snapshots.values()),
         tokens=sum(one["tokens_written"] for one in told),
         cpu_seconds=sum(one["cpu_seconds"] for one in told),
         memory=max((one["peak_memory"] for one in told), default=0.0),
         run=trial.run.number,
+        checked=any(one.run.config.get("checker") for one in learned),
     )
+
+
+def worth_of(run: Run) -> tuple[str, float] | None:
+    """What an evaluation has found, and its name; None where it is not done."""
+    figures = run.produced.metrics if run.produced else {}
+    return next(((name, float(figures[name])) for name in METRICS if name in figures), None)
 
 
 def by_fresh(trial: Trial) -> bool:

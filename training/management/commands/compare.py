@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -64,12 +65,13 @@ class Command(BaseCommand):
         parser.add_argument("--list", action="store_true", help="list the comparisons of the project")
         parser.add_argument("--jobs", type=int, default=2, help="runs at one time, where no Redpen is up")
         parser.add_argument("--out", type=Path, help="folder for table.md, plot.svg and report.json")
-        parser.add_argument("--worker", action="store_true", help="carry out what is due (the command starts these)")
+        parser.add_argument("--worker", action="store_true", help="carry out what is due: the command starts these")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["worker"]:
             machine.work()
             return
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped is stopped, whoever says so
         try:
             with machine.servers(self.tell) as is_up:
                 self.act(options, is_up)
