@@ -97,13 +97,17 @@ def samples_of(found: Run) -> dict[str, Any]:
     return {"samples": shown, "samples_key": str(rows[0].pk) if rows else "none"}
 
 
+SIGNS = {1.0: "+", -1.0: "\N{MINUS SIGN}", 0.0: "not read"}  # what a segment earned
+
+
 def as_shown(event: dict[str, Any]) -> dict[str, Any]:
     """A sample's data: an answer with scores on its words, or a question with several answers."""
     data = event.get("data", event)
     if not isinstance(data, dict):
         return {"other": json.dumps(data, ensure_ascii=False)}
     if isinstance(data.get("answers"), list):
-        return {"question": data.get("question", ""), "answers": data["answers"]}
+        answers = [{**one, "cuts": cuts(one)} for one in data["answers"]]
+        return {"question": data.get("question", ""), "answers": answers}
     if isinstance(data.get("text"), str):
         return {"pieces": pieces(data["text"], data.get("tokens") or []), "reward": data.get("reward")}
     return {"other": json.dumps(data, ensure_ascii=False, indent=1)}
@@ -122,6 +126,15 @@ def pieces(text: str, tokens: list[list[float]]) -> list[dict[str, Any]]:
         at = end
     if at < len(text):
         found.append({"text": text[at:], "heat": 0, "score": None})
+    return found
+
+
+def cuts(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """An answer in the segments of each category: `paid` is +1, -1 or 0, as it was judged."""
+    found = []
+    for name, segments in (answer.get("segments") or {}).items():
+        parts = pieces(answer.get("text", ""), segments)
+        found.append({"name": name, "pieces": [{**one, "paid": SIGNS.get(one["score"], "")} for one in parts]})
     return found
 
 
