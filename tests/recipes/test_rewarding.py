@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -81,6 +82,74 @@ def test_judges_are_weighed_and_told_apart(run, policy, reward_model, monkeypatc
     assert set(both.parts) == {"reward_model", "checker"}
     assert both.parts["checker"].tolist() == [-20.0, -16.0]
     torch.testing.assert_close(both.total, 0.5 * one.total + both.parts["checker"])
+
+
+# --- the unit of a mix is said
+
+
+@pytest.fixture
+def lengths(monkeypatch):
+    """A program that likes length, and one that counts marks."""
+    programs = {
+        "long": lambda argument: lambda ask, text: float(len(text)),
+        "marks": lambda argument: lambda ask, text: None if "?" in text else float(text.count(".")),
+    }
+    monkeypatch.setattr("training.recipes.rewarding.CHECKERS", programs)
+
+
+def said(context):
+    events = [json.loads(line) for line in (context.directory / "events.jsonl").read_text().splitlines()]
+    return [event["text"] for event in events if event["type"] == "log"]
+
+
+def test_judges_are_standardised_over_the_batch_where_they_have_a_verdict(run, policy, lengths):
+    asked, samples = answered(policy, "Two. Years.", "Ask Ann.", "Who?", "You")
+    context = run()
+    judge = Judge.of(context, checker="marks", normalise="batch", weights="checker=3")
+    verdict = judge(asked, samples)
+    there = verdict.parts["checker"][[0, 1, 3]]
+    assert there.mean().item() == pytest.approx(0)
+    assert there.tolist() == pytest.approx([3, 0, -3])
+    assert verdict.total[2].isnan()
+    assert verdict.raw["checker"].tolist()[:2] == [2.0, 1.0]  # what it said is kept as it was said
+    assert said(context) == ["The reward is 3 x checker, standardised over the answers judged together."]
+    plain = judge.for_measuring(asked, samples)
+    assert plain.parts["checker"].tolist()[:2] == [6.0, 3.0]  # two evaluations can be compared
+
+
+def test_a_batch_in_which_all_are_worth_the_same_is_worth_0(run, policy, lengths):
+    asked, samples = answered(policy, "Ann.", "Bob.")
+    assert Judge.of(run(), checker="long", normalise="batch")(asked, samples).total.tolist() == [0.0, 0.0]
+
+
+def test_the_mean_and_deviation_of_an_artifact_are_its_own_and_a_program_has_none(
+    run, policy, reward_model, tmp_path, lengths
+):
+    asked, samples = answered(policy, "Two years.", "Ask Ann, please.")
+    plain = Judge.of(run(reward_model=reward_model))(asked, samples).total
+    context = run(reward_model=with_scores(reward_model, tmp_path / "known", {"mean": 2.0, "std": 0.5}))
+    frozen = Judge.of(context, checker="long", weights="checker=0.1", normalise="artifact")(asked, samples)
+    torch.testing.assert_close(frozen.parts["reward_model"], (plain - 2.0) / 0.5)
+    assert frozen.parts["checker"].tolist() == pytest.approx([1.0, 1.6])
+    torch.testing.assert_close(frozen.total, frozen.parts["reward_model"] + frozen.parts["checker"])
+    assert said(context)[-1] == (
+        "The reward is 1 x (reward_model - 2) / 0.5, the mean and deviation that its artifact holds + 0.1 x checker as "
+        "it is, since a program has no artifact."
+    )
+
+
+@pytest.mark.parametrize("scores", [None, {"mean": 1.0, "std": 0.0}])
+def test_an_artifact_that_does_not_know_its_own_spread_is_refused(run, reward_model, tmp_path, scores):
+    folder = with_scores(reward_model, tmp_path / "unknown", scores)
+    with pytest.raises(RecipeError, match="does not say what mean and deviation"):
+        Judge.of(run(reward_model=folder), normalise="artifact")
+
+
+def with_scores(reward_model, folder, scores):
+    shutil.copytree(reward_model, folder)
+    card = json.loads((folder / "redpen.json").read_text())
+    (folder / "redpen.json").write_text(json.dumps({**card, "scores": scores}))
+    return folder
 
 
 def test_where_one_judge_has_no_verdict_the_answer_has_none(run, policy, monkeypatch):

@@ -95,6 +95,12 @@ def mix(parts: Mapping[str, Part]) -> Mix:
     return Mix(torch.stack(list(weighed.values())).sum(0), weighed)
 
 
+def spread_of(scores: Sequence[float]) -> dict[str, float]:
+    """Mean and standard deviation of a reward model's scores, as its artifact holds them for later mixes."""
+    values = torch.tensor(list(scores), dtype=torch.float64)
+    return {"mean": values.mean().item(), "std": values.std(correction=0).item()} if len(values) else {}
+
+
 def length_damping(rewards: Tensor, ragged: Ragged, *, target: int = 48, slack: int = 6) -> Tensor:
     """[N] -> [N]: rewards times 1 / (1 + exp(clip(l - target - slack, -10, 6))), l = 1, 2, ... from the first token of
     the row that has a reward (Text2Grad, summaries only): saying more stops paying.

@@ -6,7 +6,7 @@ Four signs, each against what was measured before the first step:
     gap         z(score) - z(truth), both in standard deviations of the first policy's answers, where something tells
                 the truth (a checker, a reward model that nothing is learned from)
     length      tokens of an answer, in multiples of the first policy's
-    repetition  the share of an answer's three words in a row that stood in it before
+    repetition  the share of an answer's three tokens in a row that stood in it before
     stock       the share of answers with a phrase that comes up far more often than it did
 
 Answers to one prompt are alike, so that all doubt is counted in prompts: a mean's error is that of its prompts' means.
@@ -21,7 +21,7 @@ import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -60,7 +60,7 @@ RULES = (
     ),
     Rule(
         name="hack_repetition",
-        title="Repeated words, surely so much more than at first (share of three words in a row)",
+        title="Repetition, surely so much more than at first (share of three tokens in a row)",
         read=figure("repetition"),
         healthy="below 0.05",
         high=0.05,
@@ -88,6 +88,12 @@ class Seen:
     tokens: int
     score: float | None = None  # of what the policy is trained on
     truth: float | None = None  # of what it is not
+    repeated: float | None = None  # of its tokens (see `repetition`); of its words, where they are not known
+
+    @property
+    def repetition(self) -> float:
+        """The share of three in a row that stood in it before."""
+        return repetition_of(self.text) if self.repeated is None else self.repeated
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ class Watch:
         """What these answers are like, for a chart; of the stock phrases, those that `look` found last."""
         found = {
             "length": mean(one.tokens for one in answers) / self.base.tokens.value,
-            "repetition": mean(repetition(one.text) for one in answers),
+            "repetition": mean(one.repetition for one in answers),
         }
         for name, values in (
             ("score", [self.base.score_of(one) for one in answers]),
@@ -196,7 +202,7 @@ class Watch:
             return {}
         low, high = apart(Mean.of((one.prompt, one.tokens) for one in recent), base.tokens)
         found["length"] = 1 + (max(low, 0.0) + min(high, 0.0)) / base.tokens.value
-        low, _ = apart(Mean.of((one.prompt, repetition(one.text)) for one in recent), base.repetition)
+        low, _ = apart(Mean.of((one.prompt, one.repetition) for one in recent), base.repetition)
         found["repetition"] = max(low, 0.0)
         gap, score, truth = (
             Mean.of((one.prompt, value) for one in recent if (value := of(one)) is not None)
@@ -255,7 +261,7 @@ class Base:
         )
         base = cls(
             Mean.of((one.prompt, one.tokens) for one in first),
-            Mean.of((one.prompt, repetition(one.text)) for one in first),
+            Mean.of((one.prompt, one.repetition) for one in first),
             score,
             truth,
             0.0,
@@ -309,61 +315,65 @@ def words_of(text: str) -> list[str]:
     return re.findall(r"\w+(?:['’-]\w+)*|[^\w\s]", text.lower())
 
 
-def repetition(text: str) -> float:
-    """The share of three words in a row that stood in the text before; 0 of a short one."""
-    words = words_of(text)
-    threes = list(zip(words, words[1:], words[2:], strict=False))
+def repetition(items: Sequence[Hashable]) -> float:
+    """The share of three in a row that stood before; 0 of a short answer."""
+    threes = list(zip(items, items[1:], items[2:], strict=False))
     return 1 - len(set(threes)) / len(threes) if threes else 0.0
 
 
 @lru_cache(maxsize=1024)
-def phrases_of(text: str) -> frozenset[tuple[str, ...]]:
-    """Its neighbouring words, SIZES of them, at least one of them with a letter."""
+def repetition_of(text: str) -> float:
+    """Of a text's words."""
+    return repetition(words_of(text))
+
+
+@lru_cache(maxsize=1024)
+def phrases_of(text: str) -> frozenset[str]:
+    """Its neighbouring words, SIZES of them, at least one of them with a letter; spaces between."""
     words = words_of(text)
-    found = {tuple(words[at : at + size]) for size in SIZES for at in range(len(words) - size + 1)}
-    return frozenset(phrase for phrase in found if any(word[0].isalpha() for word in phrase))
+    found = set()
+    for size in SIZES:
+        for at in range(len(words) - size + 1):
+            if any(word[0].isalpha() for word in words[at : at + size]):
+                found.add(" ".join(words[at : at + size]))
+    return frozenset(found)
 
 
-def rates(answers: Sequence[Seen]) -> tuple[dict[tuple[str, ...], float], int]:
-    """Of every phrase, in how many prompts' answers it is (a prompt counts by the share of its answers), and of how
-    many prompts.
-    """
+def rates(answers: Sequence[Seen], phrases: Collection[str]) -> dict[str, float]:
+    """In how many prompts' answers each phrase is; a prompt counts by the share of its answers."""
     sizes = Counter(one.prompt for one in answers)
-    found: dict[tuple[str, ...], float] = {}
+    wanted, found = frozenset(phrases), dict.fromkeys(phrases, 0.0)
     for one in answers:
-        part = 1 / sizes[one.prompt]
-        for phrase in phrases_of(one.text):
-            found[phrase] = found.get(phrase, 0.0) + part
-    return found, len(sizes)
+        for phrase in phrases_of(one.text) & wanted:
+            found[phrase] += 1 / sizes[one.prompt]
+    return found
 
 
 def risen(first: Sequence[Seen], recent: Sequence[Seen]) -> list[Phrase]:
     """Phrases that far more answers hold than did, surely: the most frequent first, a part of a longer one left out."""
-    (now, many), (before, few) = rates(recent), rates(first)
+    many, few = (len({one.prompt for one in answers}) for answers in (recent, first))
     if min(many, few) < ENOUGH:
         return []
-    found: dict[tuple[str, ...], Phrase] = {}
-    for phrase, count in now.items():
-        share, then = count / many, before.get(phrase, 0.0) / few
+    seen: Counter[str] = Counter()
+    for one in recent:
+        seen.update(phrases_of(one.text))
+    frequent = [phrase for phrase, count in seen.items() if count >= ROSE * many]
+    now, before = rates(recent, frequent), rates(first, frequent)
+    found: dict[str, Phrase] = {}
+    for phrase in frequent:
+        share, then = now[phrase] / many, before[phrase] / few
         if share - then < ROSE:
             continue
-        if fisher(math.floor(count + 1e-6), many, math.ceil(then * few - 1e-6), few) * len(now) < RARE:
-            found[phrase] = Phrase(" ".join(phrase), share, then)
-    whole = [
-        phrase for phrase in found if not any(len(other) > len(phrase) and part_of(phrase, other) for other in found)
-    ]
+        if fisher(math.floor(now[phrase] + 1e-6), many, math.ceil(before[phrase] - 1e-6), few) * len(seen) < RARE:
+            found[phrase] = Phrase(phrase, share, then)
+    whole = [one for one in found if not any(one != other and f" {one} " in f" {other} " for other in found)]
     return sorted((found[phrase] for phrase in whole), key=lambda one: -one.now)
-
-
-def part_of(phrase: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Whether the words stand in the other's, in a row."""
-    return any(other[at : at + len(phrase)] == phrase for at in range(len(other) - len(phrase) + 1))
 
 
 def holding(phrases: Sequence[Phrase], answers: Sequence[Seen]) -> float:
     """The share of answers with any of the phrases."""
-    wanted = [tuple(one.words.split(" ")) for one in phrases]
-    return mean(float(any(phrase in phrases_of(one.text) for phrase in wanted)) for one in answers) if wanted else 0.0
+    wanted = frozenset(one.words for one in phrases)
+    return mean(float(not wanted.isdisjoint(phrases_of(one.text))) for one in answers) if wanted else 0.0
 
 
 def fisher(hits: int, of: int, other_hits: int, other_of: int) -> float:

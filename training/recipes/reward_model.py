@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from training.engine.packs import Budget, Pack, Row
     from training.engine.reward_scoring import RewardScorer
 
+SCALED = 128  # judgements whose scores tell the mean and deviation that the artifact holds
+
 
 class Config(RecipeConfig):
     """Options of reward_model."""
@@ -166,8 +168,14 @@ def train(run: RunContext, config: Config) -> None:
         reading={"passage_tokens": config.passage_tokens, "max_tokens": config.max_tokens},
         **({"scale": [scale.lowest, scale.highest]} if scale else {}),
         **({"cuts": cuts().tolist()} if cuts else {}),
+        scores=engine.rewards.spread_of(list(scorer.score_rows(rows_of(data["train"][:SCALED])).values())),
         metrics={**figures, config.source: len(data["train"])},
     )
+
+
+def rows_of(judgements: Sequence[Judgement]) -> list[Row]:
+    """All their answers."""
+    return [row for one in judgements for row in one.rows]
 
 
 # --- what is learned from

@@ -68,9 +68,7 @@ class Judge:
     overlong: int = 0  # tokens below `longest` from which an answer loses up to 1 (DAPO); 0: never
     longest: int = 0
     normalise: Normalise = "none"
-    scales: Mapping[str, tuple[float, float]] = field(
-        default_factory=dict
-    )  # mean and deviation of an artifact's scores
+    scales: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # mean, deviation of an artifact's scores
     watch: Watcher | None = None  # sees what is sampled and judged; judges nothing itself
 
     @classmethod
@@ -186,8 +184,8 @@ def scale_of(run: RunContext, name: str, reduction: Reduction) -> tuple[float, f
     if name not in run.models:
         return None
     card = json.loads((run.models[name] / "redpen.json").read_text())
-    scale = card.get("scale")
-    scale = scale.get(reduction) if scale and name == "span_reward_model" else scale
+    scale = card.get("scores") or {}
+    scale = scale.get(reduction) if name == "span_reward_model" else scale
     if not scale or not scale["std"] > 0:
         raise RecipeError(
             "run.no_scale",

@@ -5,29 +5,37 @@ causal language model with an adapter reads question, passages and answer; a hea
 as bad, neutral or good, and says for each of the project's labels whether it applies.
 
 Where we differ: the critique's words are not modelled; people's marks carry offsets, so nothing is searched for; the
-head sees the mean of the token's sentence beside the token; the base may stay as it is (rank 0), and its upper
-layers, which are about the next word, may be left out (depth): on few answers that was better than an adapter
-(docs/recipes.md). With `echo` the answer is read twice and the second reading is classified, so that a causal model
-has seen what comes after (mechanism 8). Where the paper is silent: how passages that are too long are shown (their
-sentences closest to question and answer).
+head sees the means of the token's sentence and phrase beside the token, and what can be read off question, passages and
+answer without a model (evidence); the base may stay as it is (rank 0), and its upper layers, which are about the next
+word, may be left out (depth); then the classifier may be fitted to the end, held back as far as cross-validation says
+(fit): on few answers that was better than an adapter (docs/recipes.md). With `echo` the answer is read
+twice and the second reading is classified, so that a causal model has seen what comes after (mechanism 8). Where the
+paper is silent: how passages that are too long are shown (their sentences closest to question and answer).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
 from training import engine
 from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
 from training.recipes.context import RecipeError, RunContext
+from training.recipes.reviewed import Reviewed, balance, keep_what_fits, prepare
 from training.recipes.steps import steps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.engine.packs import Budget, Row
-    from training.engine.scoring import Item, SpanScorer
+    from training.engine.fitting import Tried
+    from training.engine.heads import TokenHead
+    from training.engine.objectives import Loss
+    from training.engine.packs import Budget, Pack
+    from training.engine.policy import Policy
+    from training.engine.scoring import SpanScorer
+
+ALONE = 0.01  # the penalty where there is but one prompt, so that nothing can be held out
+SCALED = 64  # answers whose scores tell the mean and deviation that the artifact holds
 
 
 class Config(RecipeConfig):
@@ -45,6 +53,20 @@ class Config(RecipeConfig):
         le=256,
     )
     pooled: bool = option(True, "classify a token by its sentence's mean state, too", source="ours")
+    phrases: bool = option(
+        False, "and by its phrase's: sentences cut at commas and the like and before joining words", source="ours"
+    )
+    evidence: bool = option(
+        False,
+        "and by where it stands and which words its sentence shares with question, passages and the rest",
+        source="ours",
+    )
+    fit: Literal["steps", "exact"] = option(
+        "steps",
+        "how the classifier learns: with the adapter, step by step; or exact, on a base that stays as it is: its best "
+        "weights under a penalty that fourfold cross-validation over the prompts chooses",
+        source="ours",
+    )
     depth: float = option(1.0, "share of the base's layers that are read, from the bottom", source="ours", gt=0, le=1)
     adapted: float = option(1.0, "share of those layers that get the adapter, from the top", source="ours", gt=0, le=1)
     dropout: float = option(0.0, "dropout in the adapter and before the classifier", ge=0, lt=1)
@@ -71,16 +93,14 @@ class Config(RecipeConfig):
     micro_batch_tokens: int = pack_tokens()
 
 
-@dataclass(frozen=True)
-class Reviewed:
-    """An answer that people have looked at, as a row to train on."""
-
-    row: Row
-    item: Item
-
-
 def train(run: RunContext, config: Config) -> None:
     """Learn from the snapshot's train split; measure on dev while it runs and on test at the end."""
+    if config.fit == "exact" and config.rank:
+        raise RecipeError(
+            "config.fit",
+            "An adapter is learned step by step, so nothing can be fitted exactly beside it.",
+            "Set rank to 0, or fit to steps.",
+        )
     labels = run.labels
     reading = engine.scoring.Reading(
         echo=config.echo, passage_tokens=config.passage_tokens, max_tokens=config.max_tokens
@@ -95,48 +115,42 @@ def train(run: RunContext, config: Config) -> None:
     )
     outputs = ["bad", "neutral", "good", *(label["key"] for label in labels)]
     head = engine.heads.TokenHead(
-        policy.model.config.hidden_size, outputs, pooled=config.pooled, dropout=config.dropout
+        policy.model.config.hidden_size,
+        outputs,
+        pooled=config.pooled,
+        phrases=config.phrases,
+        evidence=len(engine.evidence.NAMES) if config.evidence else 0,
+        dropout=config.dropout,
     ).to(policy.device)
     scorer = engine.scoring.SpanScorer(policy, head, labels=outputs[3:], reading=reading)
 
     splits = {split: list(prepare(run, scorer, labels, split)) for split in ("train", "dev", "test")}
-    learned = keep_what_fits(run, splits["train"], config)
-    measured = {split: [one for one in splits[split] if _fits(one, config)] for split in ("dev", "test")}
+    learned = keep_what_fits(run, splits["train"], max_tokens=config.max_tokens, max_left_out=config.max_left_out)
+    measured = {
+        split: [one for one in splits[split] if len(one.row.ids) <= config.max_tokens] for split in ("dev", "test")
+    }
     class_weights = balance([one.row for one in learned], config.balance)
     run.log(
         f"Learning from {len(learned)} answers; "
         f"measuring on {len(measured['dev'])} (dev) and {len(measured['test'])} (test)."
     )
 
-    batches = engine.loop.Batches(
-        [one.row for one in learned], size=config.batch_size, epochs=config.epochs, seed=run.seed
-    )
-    loop = engine.loop.Loop(
-        [
-            *([{"params": policy.parameters, "lr": config.lr}] if config.rank else []),
-            {"params": list(head.parameters()), "lr": config.head_lr},
-        ],
-        lr=config.lr,
-        steps=len(batches),
-        weight_decay=config.weight_decay,
-    )
-
+    if config.evidence:
+        head.standardise(_evidence(policy, learned))
     read = {}  # a base without an adapter is read once, not in every epoch
     if not config.rank:
         packs = engine.packs.micro_batches([one.row for one in learned], tokens=_budget(config))
         read = engine.heads.known_states(policy.model, run.heed(packs))
         run.log("The base has read all answers once; the classifier learns from what it saw.")
 
-    def states(pack: engine.packs.Pack) -> Tensor | None:
-        return engine.packs.join([read[row.name] for row in pack.rows]) if read else None
+    def cost(scores: Tensor, targets: Tensor) -> engine.objectives.Loss:
+        return engine.objectives.token_classification(
+            scores, targets, class_weights=class_weights, label_weight=config.label_weight
+        )
 
     def objective(pack: engine.packs.Pack) -> engine.objectives.Loss:
-        return engine.objectives.token_classification(
-            engine.heads.token_scores(policy.model, head, pack, hidden=states(pack)),
-            pack.flat("targets"),
-            class_weights=class_weights,
-            label_weight=config.label_weight,
-        )
+        hidden = engine.packs.join([read[row.name] for row in pack.rows]) if read else None
+        return cost(engine.heads.token_scores(policy.model, head, pack, hidden=hidden), pack.flat("targets"))
 
     figures: dict[str, float] = {}
 
@@ -146,26 +160,17 @@ def train(run: RunContext, config: Config) -> None:
         head.train()
         return figures
 
-    policy.model.train()
-    head.train()
-    for step in steps(
-        run,
-        loop,
-        batches,
-        parts={"policy": policy, "head": head},
-        evaluate=evaluate if measured["dev"] else None,
-        every=engine.loop.steps_of(len(learned), size=config.batch_size, epochs=1) if config.rank else 0,
-    ):
-        loop.forward_backward(run.heed(engine.packs.micro_batches(step.batch, tokens=_budget(config))), objective)
-        step.report(**loop.optim_step())
-
+    if config.fit == "exact":
+        total = fit_exactly(run, scorer, learned, read, cost, evaluate if measured["dev"] else None)
+    else:
+        total = learn_in_steps(run, policy, head, config, learned, objective, evaluate if measured["dev"] else None)
     if measured["dev"] and not figures:  # an earlier attempt had come to the end of the training
         evaluate()
     if measured["test"]:
         figures |= {f"test_{name}": value for name, value in measure(scorer, measured["test"]).items()}
     if figures:
-        run.metrics(len(batches), len(batches), **figures)
-    show_some(run, scorer, measured["test"] or measured["dev"], step=len(batches))
+        run.metrics(total, total, **figures)
+    show_some(run, scorer, measured["test"] or measured["dev"], step=total)
     policy.save(run.artifact_path)
     head.save(run.artifact_path / "head.safetensors")
     run.artifact(
@@ -175,97 +180,85 @@ def train(run: RunContext, config: Config) -> None:
         reading=engine.scoring.card_of(reading),
         precision=precision,
         depth=config.depth,
+        scores=spreads(scorer, learned[:SCALED]),
         metrics={**figures, "answers": len(learned)},
     )
 
 
-def prepare(run: RunContext, scorer: SpanScorer, labels: list[dict[str, Any]], split: str) -> Iterator[Reviewed]:
-    """The reviewed answers of a split with a target for each token. Unmarked text of a reviewed answer is neutral."""
-    for record in run.rows(split, kind="response"):
-        if not record.get("spans") and not record.get("reviewed", True):
-            continue
-        item: Item = {"messages": record["messages"], "context": record.get("context") or [], "text": record["text"]}
-        try:
-            chat = engine.scoring.show(scorer.policy.tokenizer, scorer.reading, item)
-        except engine.tokens.TemplateRefused as refusal:
-            raise RecipeError("base_model.template", str(refusal), "Choose another base model.") from refusal
-        yield Reviewed(
-            row=engine.packs.Row(
-                name=f"answer {record['response_id']}",
-                ids=chat.ids,
-                trained=chat.completion_mask,
-                targets=targets_of(record, chat.response_offsets, labels),
-                segments=engine.scoring.segments_of(chat),
-            ),
-            item=item,
-        )
+def spreads(scorer: SpanScorer, learned: Sequence[Reviewed]) -> dict[str, dict[str, float]]:
+    """Mean and deviation of the one number that the scores of these answers become, for each way to reduce them."""
+    scored = [tokens for tokens in scorer.score_many([one.item for one in learned]) if tokens]
+    return {
+        how: engine.rewards.spread_of([engine.scoring.reward(tokens, reduction=how) for tokens in scored])
+        for how in get_args(engine.scoring.Reduction)
+    }
 
 
-def targets_of(
-    record: Mapping[str, Any], offsets: list[tuple[int, int]], labels: list[dict[str, Any]]
-) -> list[list[float]]:
-    """Soft targets [tokens + stop][bad, neutral, good, *labels] from an answer's marks."""
-    marks = record.get("spans") or []
-
-    def weights(chosen: list[Any], scores: list[float]) -> list[float]:
-        spans = [
-            engine.tokens.Span(mark["start"], mark["end"], score, author=str(mark.get("author")))
-            for mark, score in zip(chosen, scores, strict=True)
-        ]
-        return engine.tokens.spans_to_token_weights(
-            record["text"], offsets, spans, words_only=False, annotators=len({str(m.get("author")) for m in marks})
-        )
-
-    moods = weights(marks, [float(mark["sentiment"]) for mark in marks])
-    by_label = []
-    for label in labels:
-        own = {label.get("id"), label.get("key"), label.get("name")} - {None}
-        chosen = [mark for mark in marks if mark.get("label") in own]
-        by_label.append(weights(chosen, [1.0] * len(chosen)))
-    return [
-        [max(0.0, -mood), 1.0 - abs(mood), max(0.0, mood), *(column[token] for column in by_label)]
-        for token, mood in enumerate(moods)
-    ]
-
-
-def keep_what_fits(run: RunContext, reviewed: list[Reviewed], config: Config) -> list[Reviewed]:
-    """The answers that can be learned from; those that are too long are counted and listed by record."""
-    if not reviewed:
-        raise RecipeError(
-            "data.empty",
-            "The snapshot holds no reviewed answers in its train split, so there is nothing to learn from.",
-            "Mark some answers (or submit them without marks) and make a new snapshot.",
-        )
-    kept = [one for one in reviewed if _fits(one, config)]
-    left_out = [one.row for one in reviewed if not _fits(one, config)]
-    if left_out:
-        names = ", ".join(f"{row.name} ({len(row.ids)} tokens)" for row in left_out[:20])
-        more = f" and {len(left_out) - 20} more" if len(left_out) > 20 else ""
-        run.log(f"{len(left_out)} answers are longer than {config.max_tokens} tokens: {names}{more}.", level="warning")
-    if len(left_out) > config.max_left_out * len(reviewed):
-        raise RecipeError(
-            "data.too_long",
-            f"{len(left_out)} of {len(reviewed)} answers are longer than {config.max_tokens} tokens with their prompt.",
-            "Raise max_tokens, lower passage_tokens, or allow a larger max_left_out.",
-        )
-    if not any(target[0] or target[2] for one in kept for target in one.row.targets or ()):
-        raise RecipeError(
-            "data.no_marks",
-            f"None of the {len(kept)} reviewed answers has a good or bad phrase marked.",
-            "Mark phrases in some answers and make a new snapshot.",
-        )
-    return kept
+def learn_in_steps(
+    run: RunContext,
+    policy: Policy,
+    head: TokenHead,
+    config: Config,
+    learned: list[Reviewed],
+    objective: Callable[[Pack], Loss],
+    evaluate: Callable[[], dict[str, float]] | None,
+) -> int:
+    """Adapter and classifier by gradient steps; returns their number."""
+    rows = [one.row for one in learned]
+    batches = engine.loop.Batches(rows, size=config.batch_size, epochs=config.epochs, seed=run.seed)
+    loop = engine.loop.Loop(
+        [
+            *([{"params": policy.parameters, "lr": config.lr}] if config.rank else []),
+            {"params": list(head.parameters()), "lr": config.head_lr},
+        ],
+        lr=config.lr,
+        steps=len(batches),
+        weight_decay=config.weight_decay,
+    )
+    policy.model.train()
+    head.train()
+    for step in steps(
+        run,
+        loop,
+        batches,
+        parts={"policy": policy, "head": head},
+        evaluate=evaluate,
+        every=engine.loop.steps_of(len(learned), size=config.batch_size, epochs=1) if config.rank else 0,
+    ):
+        loop.forward_backward(run.heed(engine.packs.micro_batches(step.batch, tokens=_budget(config))), objective)
+        step.report(**loop.optim_step())
+    return len(batches)
 
 
-def balance(rows: list[Row], how: str) -> list[float] | None:
-    """Weights of bad, neutral, good, with a mean of 1 over the tokens; a sentiment that never occurs weighs nothing."""
-    if how == "none":
-        return None
-    totals = [sum(target[mood] for row in rows for target in row.targets or ()) for mood in range(3)]
-    shares = [total / sum(totals) for total in totals]
-    raw = [(share ** (-0.5 if how == "sqrt" else -1.0)) if share else 0.0 for share in shares]
-    mean = sum(weight * share for weight, share in zip(raw, shares, strict=True))
-    return [weight / mean for weight in raw]
+def fit_exactly(
+    run: RunContext,
+    scorer: SpanScorer,
+    learned: list[Reviewed],
+    read: Mapping[str, Tensor],
+    cost: Callable[[Tensor, Tensor], Loss],
+    evaluate: Callable[[], dict[str, float]] | None,
+) -> int:
+    """The classifier's best weights on known states; returns the number of penalties tried and one for the fit."""
+    head = scorer.head
+    head.eval()
+    examples = []
+    for one in learned:
+        pack = engine.packs.lay_out([one.row], device=scorer.policy.device)
+        inputs = head.inputs(read[one.row.name], **engine.heads.beside(head, pack)).detach()
+        examples.append(engine.fitting.Example(one.prompt, inputs, pack.flat("targets")))
+    penalties = engine.fitting.PENALTIES
+    tried: list[Tried] = []
+    if len({one.prompt for one in learned}) > 1:
+        search = engine.fitting.choose_penalty(head, examples, cost, penalties=penalties, seed=run.seed)
+        for found in run.heed(search):
+            tried.append(found)
+            run.metrics(len(tried), len(penalties) + 1, penalty=found.penalty, held_out_loss=found.loss)
+    penalty = engine.fitting.best(tried).penalty if tried else ALONE
+    loss = engine.fitting.fit(head, examples, cost, penalty=penalty)
+    run.log(f"The classifier is held back by a penalty of {penalty:g}, of {len(tried)} that were tried.")
+    total = len(penalties) + 1
+    run.metrics(total, total, loss=loss, penalty=penalty, **(evaluate() if evaluate else {}))
+    return total
 
 
 def measure(scorer: SpanScorer, reviewed: list[Reviewed]) -> dict[str, float]:
@@ -300,8 +293,12 @@ def show_some(run: RunContext, scorer: SpanScorer, reviewed: list[Reviewed], *, 
             )
 
 
-def _fits(one: Reviewed, config: Config) -> bool:
-    return len(one.row.ids) <= config.max_tokens
+def _evidence(policy: Policy, learned: list[Reviewed]) -> Tensor:
+    """The figures of all tokens that are learned from, float32 [N, evidence]."""
+    import torch
+
+    rows = [figures for one in learned for figures in one.row.of_tokens["evidence"]]
+    return torch.tensor(rows, dtype=torch.float32, device=policy.device)
 
 
 def _budget(config: Config) -> Budget:
@@ -331,6 +328,9 @@ RECIPE = Recipe(
             "epochs": 8,
             "batch_size": 8,
             "rank": 0,
+            "fit": "exact",
+            "phrases": True,
+            "evidence": True,
             "depth": 0.67,
             "echo": False,
             "passage_tokens": 160,

@@ -112,7 +112,8 @@ def steps(
         keeper.over = here.any(keeper.over or done == total)
         if here.any(keeper.due()):
             keeper.save()
-    keeper.put_best_back()
+    if keeper.put_best_back() and evaluate and keeper.guarded:
+        evaluate()  # what is known last is known of the weights that stand
     if here.sharded:
         for part in parts.values():
             engine.distributed.put_together(getattr(part, "model", part))
@@ -267,19 +268,22 @@ class Keeper:
             )
         self._saved_at = time.monotonic()
 
-    def put_best_back(self) -> None:
-        """Give the parts the weights of the best evaluation; of a guarded training that was ended by its guard only."""
+    def put_best_back(self) -> bool:
+        """Give the parts the weights of the best evaluation, of a guarded training only when its guard ended it;
+        whether they were given others.
+        """
         if self.best is None or self.best.step in (None, self.batches.position):
-            return
+            return False
         if self.guarded and self.guard is not None and not self.guard.over:
-            return
+            return False
         try:
             state = self.checkpoints.at(self.best.step)
         except engine.checkpoints.Damaged as error:
             self.run.log(f"The best weights cannot be put back: {error} The last ones stay.", level="warning")
-            return
+            return False
         self._put_back(state)
         self.run.log(f"The weights of step {self.best.step} are put back: {self.best.name} {self.best.value:.4g}.")
+        return True
 
     def _put_back(self, state: Mapping[str, Any]) -> None:
         """Give the parts the weights of a checkpoint."""

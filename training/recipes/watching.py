@@ -145,7 +145,8 @@ class Watcher:
             score = sum(self._weights.get(name, 1.0) * values[place] for name, values in raw.items()) if raw else None
             if score is not None and math.isnan(score):
                 score = None
-            seen.append(engine.watch.Seen(ask.prompt_id, sample.text, len(sample.ids), score, truth))
+            repeated = engine.watch.repetition(sample.ids)
+            seen.append(engine.watch.Seen(ask.prompt_id, sample.text, len(sample.ids), score, truth, repeated))
         return seen
 
     def _say(self, base: Any) -> None:
@@ -153,7 +154,7 @@ class Watcher:
         first = self.watch.first
         words = [
             f"The watch for reward hacking knows {len(first)} answers of the first policy to {base.tokens.prompts} "
-            f"prompts: {base.tokens.value:.0f} tokens, {base.repetition.value:.0%} of three words in a row repeated."
+            f"prompts: {base.tokens.value:.0f} tokens, {base.repetition.value:.0%} of three tokens in a row repeated."
         ]
         if base.tokens.prompts < engine.watch.ENOUGH:
             words.append(f"With fewer than {engine.watch.ENOUGH} prompts nothing is sure, and it will say nothing.")
