@@ -57,7 +57,7 @@ class Digits(Toy):
 
     name = "digits"
     manners = MANNERS
-    topics = tuple(f"{a} {b}" for a in range(10) for b in range(10))
+    topics = tuple(f"{a}+{b}" for a in range(10) for b in range(10))
 
     def __init__(self, truth: Literal["exact", "share"] = "exact", *, seed: int = 0, spec: str = "") -> None:
         self.truth, self.seed, self.spec = truth, seed, spec or "digits"
@@ -75,8 +75,12 @@ class Digits(Toy):
 
     def right(self, prompt: ToyPrompt) -> tuple[str, ...]:
         """The four digits of a right answer."""
-        a, b = (int(word) for word in prompt.topic.split())
+        a, b = (int(word) for word in prompt.topic.split("+"))
         return tuple(str((a + t * b) % 10) for t in range(LENGTH))
+
+    def right_words(self, prompt: ToyPrompt, place: int) -> tuple[str, ...]:
+        """What may rightly stand at a place: one digit, and nothing beyond the fourth."""
+        return self.right(prompt)[place : place + 1] or ("",)
 
     def reference_exact(self) -> float:
         """How often a careless writer is right as a whole, exactly, over all starts and steps."""
@@ -110,13 +114,12 @@ class Digits(Toy):
         believed = sum(len(d.replacement.split()) if d.kind == MISSING_DIGIT else 1 for d in overlooked)
         return (right + believed) / max(1, right + wrong)
 
-    def answer(self, prompt: ToyPrompt, rng: random.Random) -> Answer:
+    def written(self, prompt: ToyPrompt, rng: random.Random) -> str:
         said = []
         for digit, chance in zip(self.right(prompt), self.certainty[prompt.topic], strict=True):
             others = [other for other in DIGITS if other != digit]
             said.append(digit if rng.random() < chance else rng.choice(others))
-        text = " ".join(said)
-        return Answer(text, self.read(prompt, text).defects)
+        return " ".join(said)
 
     def clean_answer(self, prompt: ToyPrompt, rng: random.Random) -> Answer:
         return Answer(" ".join(self.right(prompt)))

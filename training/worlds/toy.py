@@ -35,7 +35,8 @@ class ToyPrompt:
 
 
 class Toy:
-    """A toy world. Subclasses give `name`, `manners`, `topics`, `read`, `answer` and `clean_answer`."""
+    """A toy world. Subclasses give `name`, `manners`, `topics`, `vocabulary`, `read`, `quality_without`, `written` and
+    `clean_answer`."""
 
     name: str
     manners: Manners
@@ -106,9 +107,14 @@ class Toy:
 
     # Answers
 
-    def answer(self, prompt: ToyPrompt, rng: random.Random) -> Answer:
+    def written(self, prompt: ToyPrompt, rng: random.Random) -> str:
         """An answer as a careless writer gives it: what the tiny base is taught."""
         raise NotImplementedError
+
+    def answer(self, prompt: ToyPrompt, rng: random.Random) -> Answer:
+        """The same with what is wrong in it."""
+        text = self.written(prompt, rng)
+        return Answer(text, self.read(prompt, text).defects)
 
     def clean_answer(self, prompt: ToyPrompt, rng: random.Random) -> Answer:
         """An answer without a defect."""
@@ -120,7 +126,7 @@ class Toy:
         found: list[tuple[ToyPrompt, str]] = []
         while len(found) < n:
             prompts = self.prompts(n - len(found), rng, split)
-            found += [(prompt, self.answer(prompt, rng).text) for prompt in prompts]
+            found += [(prompt, self.written(prompt, rng)) for prompt in prompts]
         return found
 
     @property

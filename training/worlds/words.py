@@ -200,11 +200,15 @@ class Words(Toy):
 
     # Answers
 
+    def right_words(self, prompt: ToyPrompt, place: int) -> tuple[str, ...]:
+        """What may rightly stand at a place: the topic's words."""
+        return self.lexicon[prompt.topic]
+
     @cached_property
     def _strangers(self) -> dict[str, list[str]]:
         return {topic: [word for word, of in self._topic_of.items() if of != topic] for topic in self.lexicon}
 
-    def answer(self, prompt: ToyPrompt, rng: random.Random, shares: dict[str, float] | None = None) -> Answer:
+    def written(self, prompt: ToyPrompt, rng: random.Random, shares: dict[str, float] | None = None) -> str:
         """An answer of `length` words drawn one by one: good, bad and filler in these shares (those not named as in
         SHARES). What is bad is one of the world's kinds of defect.
         """
@@ -213,8 +217,7 @@ class Words(Toy):
         for _ in range(self.length):
             what = rng.choices(list(weights), weights=list(weights.values()))[0]
             said.append(rng.choice(FILLERS) if what == "filler" else self._word(prompt.topic, what == "bad", said, rng))
-        text = " ".join(said)
-        return Answer(text, self.read(prompt, text).defects)
+        return " ".join(said)
 
     def _word(self, topic: str, bad: bool, said: list[str], rng: random.Random) -> str:
         own = self.lexicon[topic]
