@@ -8,7 +8,7 @@ from tests.recipes.conftest import Trained, carry_out
 from training.engine.scoring import SpanScorer, reward
 from training.recipes.context import Cancelled, Events, RecipeError, RunContext
 from training.recipes.registry import get
-from training.recipes.span_reward_model import balance, targets_of
+from training.recipes.reviewed import balance, targets_of
 
 TINY = {"epochs": 1, "batch_size": 8, "lr": 3e-3, "rank": 4, "echo": False, "passage_tokens": 0}
 
@@ -130,6 +130,46 @@ def test_a_base_that_stays_as_it_is_is_read_once_and_only_the_classifier_is_kept
             inside = any(span["start"] <= token["start"] < span["end"] for span in row["spans"])
             bad["inside" if inside else "outside"].append(token["bad"])
     assert sum(bad["inside"]) / len(bad["inside"]) > 0.2 + sum(bad["outside"]) / len(bad["outside"])
+
+
+def test_a_classifier_fitted_exactly_finds_the_defects_and_reads_alike_when_it_comes_back(tmp_path, base, snapshot):
+    folder = folder_with(tmp_path, some_rows(snapshot, 120))
+    config = {**TINY, "rank": 0, "fit": "exact", "phrases": True, "evidence": True, "passage_tokens": 64}
+    done = carry_out(tmp_path / "run", "span_reward_model", config, base_model=base, snapshot=folder)
+    held_out = done.figures("held_out_loss")
+    assert min(held_out) < 0.9 * held_out[0]
+    last = done.of("metrics")[-1]
+    assert last["step"] == last["total"]
+    rows = some_rows(snapshot, 160)[120:]
+    found = [SpanScorer.load(done.artifact).score_many(rows) for _ in range(2)]
+    assert found[0] == found[1]
+    bad = {True: [], False: []}
+    for row, tokens in zip(rows, found[0], strict=True):
+        for token in tokens:
+            bad[any(span["start"] <= token["start"] < span["end"] for span in row["spans"])].append(token["bad"])
+    assert sum(bad[True]) / len(bad[True]) > 0.25 + sum(bad[False]) / len(bad[False])
+
+
+def test_evidence_of_passages_is_kept_from_a_model_that_is_shown_none(tmp_path, base, snapshot):
+    folder = folder_with(tmp_path, some_rows(snapshot, 16))
+    config = {**TINY, "rank": 0, "fit": "exact", "evidence": True}
+    for tokens in (0, 64):
+        done = carry_out(
+            tmp_path / str(tokens),
+            "span_reward_model",
+            {**config, "passage_tokens": tokens},
+            base_model=base,
+            snapshot=folder,
+        )
+        scorer = SpanScorer.load(done.artifact)
+        (row,) = some_rows(snapshot, 1)
+        same = scorer.score_many([row]) == scorer.score_many([{**row, "context": []}])
+        assert same is (tokens == 0)
+
+
+def test_an_adapter_cannot_be_fitted_exactly(tmp_path, base, snapshot):
+    with pytest.raises(RecipeError, match="step by step"):
+        carry_out(tmp_path, "span_reward_model", {**TINY, "fit": "exact"}, base_model=base, snapshot=snapshot)
 
 
 def test_answers_that_are_too_long_are_counted_listed_and_too_many_are_refused(tmp_path, base, snapshot):

@@ -5,8 +5,9 @@ adapter, so that no adapter library can lose it or leave it untrained.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -20,42 +21,104 @@ from training.engine.packs import Pack
 class TokenHead(nn.Module):
     """Scores for each token, float32: named outputs, computed from its hidden state.
 
-    A `pooled` head reads the mean state of the token's segment (its sentence) beside the token's own: people mark
-    phrases, and what stands around a token says much about it.
+    People mark phrases, and what stands around a token says much about it: a `pooled` head reads the mean state of the
+    token's segment (its sentence) beside the token's own, one with `phrases` that of its phrase, too. `evidence` is
+    how many figures it is given of every token besides (`engine.evidence`), each standardised by `centre` and `scale`
+    and cut off at LIMIT.
     """
 
-    def __init__(self, width: int, outputs: Sequence[str], *, pooled: bool = False, dropout: float = 0.0) -> None:
+    LIMIT = 4.0  # an answer ten times longer than any that was learned from must not count ten times as much
+
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        width: int,
+        outputs: Sequence[str],
+        *,
+        pooled: bool = False,
+        phrases: bool = False,
+        evidence: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.outputs = tuple(outputs)
+        self.width = width
         self.pooled = pooled
+        self.phrases = phrases
+        self.evidence = evidence
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(2 * width if pooled else width, len(self.outputs))
+        self.linear = nn.Linear((1 + pooled + phrases) * width + evidence, len(self.outputs))
+        if evidence:
+            self.register_buffer("centre", torch.zeros(evidence))
+            self.register_buffer("scale", torch.ones(evidence))
         nn.init.zeros_(self.linear.weight)  # so that training starts from "no opinion", whatever the seed
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, hidden: Tensor, segments: Tensor | None = None) -> Tensor:
-        """[N, D], and for a pooled head int64 [N] that numbers segments from 0 -> float32 [N, outputs]."""
-        states: Tensor = self.norm(hidden.float())
+    @property
+    def parts(self) -> dict[str, int]:
+        """What stands beside each other in `inputs`, and how wide each is."""
+        widths = {"token": self.width}
         if self.pooled:
-            if segments is None:
-                raise ValueError("A pooled head needs to know which segment each token is in.")
-            sizes = torch.bincount(segments).float()
-            means = states.new_zeros(len(sizes), states.shape[1]).index_add(0, segments, states) / sizes[:, None]
-            states = torch.cat([states, means[segments]], -1)
-        scores: Tensor = self.linear(self.dropout(states))
+            widths["sentence"] = self.width
+        if self.phrases:
+            widths["phrase"] = self.width
+        if self.evidence:
+            widths["evidence"] = self.evidence
+        return widths
+
+    def standardise(self, evidence: Tensor) -> None:
+        """Take centre and scale from the figures [N, evidence] of what is learned from."""
+        self.centre.copy_(evidence.mean(0))
+        spread = evidence.std(0, correction=0)
+        self.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
+
+    def inputs(
+        self,
+        hidden: Tensor,
+        segments: Tensor | None = None,
+        phrases: Tensor | None = None,
+        evidence: Tensor | None = None,
+    ) -> Tensor:
+        """What the linear layer reads, float32 [N, sum of parts]; arguments as of `forward`."""
+        states: Tensor = self.norm(hidden.float())
+        found = [states]
+        for wanted, places, what in ((self.pooled, segments, "segment"), (self.phrases, phrases, "phrase")):
+            if wanted and places is None:
+                raise ValueError(f"This head needs to know which {what} each token is in.")
+            if wanted and places is not None:
+                found.append(_means(states, places))
+        if self.evidence:
+            if evidence is None:
+                raise ValueError(f"This head needs {self.evidence} figures of each token.")
+            found.append(((evidence - self.centre) / self.scale).clamp(-self.LIMIT, self.LIMIT))
+        return torch.cat(found, -1) if len(found) > 1 else states
+
+    def forward(
+        self,
+        hidden: Tensor,
+        segments: Tensor | None = None,
+        phrases: Tensor | None = None,
+        evidence: Tensor | None = None,
+    ) -> Tensor:
+        """[N, D], int64 [N] each that number segments and phrases from 0, float32 [N, evidence] -> [N, outputs]."""
+        scores: Tensor = self.linear(self.dropout(self.inputs(hidden, segments, phrases, evidence)))
         return scores
 
     def save(self, path: Path) -> None:
         """Write weights and the names of the outputs; `load` gives the same head back, bit for bit."""
-        _write(self, path)
+        _write(self, path, {"phrases": self.phrases})
 
     @classmethod
     def load(cls, path: Path) -> TokenHead:
         """Read a head that `save` wrote."""
-        outputs, weights = _read(cls, path)
-        width = weights["norm.weight"].shape[0]
-        head = cls(width, outputs, pooled=weights["linear.weight"].shape[1] == 2 * width)
+        outputs, weights, said = _read(cls, path)
+        width, evidence = weights["norm.weight"].shape[0], len(weights.get("centre", ()))
+        phrases = bool(said.get("phrases", False))  # the first ones were written without
+        states = (weights["linear.weight"].shape[1] - evidence) // width
+        head = cls(width, outputs, pooled=states == 2 + phrases, phrases=phrases, evidence=evidence)
         head.load_state_dict(weights)
         return head.eval()
 
@@ -90,7 +153,7 @@ class ScoreHead(nn.Module):
     @classmethod
     def load(cls, path: Path) -> ScoreHead:
         """Read a head that `save` wrote."""
-        outputs, weights = _read(cls, path)
+        outputs, weights, _ = _read(cls, path)
         head = cls(weights["linear.weight"].shape[1], outputs, bias="linear.bias" in weights)
         head.load_state_dict(weights)
         return head.eval()
@@ -122,7 +185,21 @@ def token_scores(model: nn.Module, head: TokenHead, pack: Pack, *, hidden: Tenso
     """
     if hidden is None:
         hidden = hidden_states(model, pack, at=pack.place_of)
-    return head(hidden, pack.segments() if head.pooled else None)  # type: ignore[no-any-return]
+    return head(hidden, **beside(head, pack))  # type: ignore[no-any-return]
+
+
+def beside(head: TokenHead, pack: Pack) -> dict[str, Tensor]:
+    """What a head reads of a pack's trained tokens beside their states: `segments`, `phrases`, `evidence`."""
+    found = {}
+    if head.pooled:
+        found["segments"] = pack.segments()
+    if head.phrases:
+        own = pack.flat("phrases").long()
+        apart = pack.row_of * (own.max() + 1 if len(own) else 1) + own
+        found["phrases"] = torch.unique(apart, return_inverse=True)[1]
+    if head.evidence:
+        found["evidence"] = pack.flat("evidence").reshape(-1, head.evidence)
+    return found
 
 
 @torch.no_grad()
@@ -142,17 +219,27 @@ def sentiment(scores: Tensor) -> Tensor:
     return torch.softmax(scores[:, :3], dim=-1)
 
 
-def _write(head: TokenHead | ScoreHead, path: Path) -> None:
+def _means(states: Tensor, places: Tensor) -> Tensor:
+    """Of each state [N, D] the mean of all that stand in the same place, int64 [N] from 0."""
+    sizes = torch.bincount(places).float()
+    means = states.new_zeros(len(sizes), states.shape[1]).index_add(0, places, states) / sizes[:, None]
+    return means[places]
+
+
+def _write(head: TokenHead | ScoreHead, path: Path, said: Mapping[str, Any] | None = None) -> None:
     weights = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
-    save_file(weights, str(path), metadata={"kind": type(head).__name__, "outputs": json.dumps(head.outputs)})
+    about = {"kind": type(head).__name__, "outputs": json.dumps(head.outputs), "said": json.dumps(dict(said or {}))}
+    save_file(weights, str(path), metadata=about)
 
 
-def _read(kind: type, path: Path) -> tuple[list[str], dict[str, Tensor]]:
-    """Names of the outputs and weights; raise ValueError where the file holds another kind of head."""
+def _read(kind: type, path: Path) -> tuple[list[str], dict[str, Tensor], dict[str, Any]]:
+    """Names of the outputs, weights, and what else was said of them; raise ValueError where the file holds another kind
+    of head.
+    """
     with safe_open(str(path), framework="pt") as file:
-        said = file.metadata()
+        about = file.metadata()
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    found = said.get("kind", "TokenHead")  # the first ones were written without
+    found = about.get("kind", "TokenHead")  # the first ones were written without
     if found != kind.__name__:
         raise ValueError(f"{path} holds a {found}, not a {kind.__name__}.")
-    return json.loads(said["outputs"]), weights
+    return json.loads(about["outputs"]), weights, json.loads(about.get("said", "{}"))

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypedDict
 
 import torch
 
+from training.engine.evidence import evidence, phrases, places_of
 from training.engine.heads import TokenHead, sentiment, token_scores
 from training.engine.lending import Lent, lend
 from training.engine.packs import Row, micro_batches
@@ -77,15 +78,35 @@ def show(tokenizer: Any, reading: Reading, item: Item) -> RenderedChat:
     return render_chat(tokenizer, told, response=text)
 
 
-def segments_of(chat: RenderedChat) -> list[int]:
-    """The sentence of the answer that each of its tokens stands in, the stop token's with them."""
-    places = sentences(chat.text[chat.response_start : chat.response_end])
-    found, at = [], 0
-    for start, end in chat.response_offsets:
-        while at + 1 < len(places) and (start + end) / 2 >= places[at + 1][0]:
-            at += 1
-        found.append(at)
-    return [*found, at]
+def row_of(
+    head: TokenHead,
+    reading: Reading,
+    chat: RenderedChat,
+    item: Item,
+    *,
+    name: str,
+    targets: Sequence[Sequence[float]] | None = None,
+) -> Row:
+    """An answer as a row to be read, with all that the head reads beside its states. The stop token stands in the last
+    sentence. An answer that is shown without passages is given no evidence of them.
+    """
+    text = chat.text[chat.response_start : chat.response_end]
+    offsets = [*chat.response_offsets, (len(text), len(text))][: sum(chat.completion_mask)]
+    of_tokens: dict[str, Any] = {}
+    if head.phrases:
+        of_tokens["phrases"] = places_of(phrases(text), offsets)
+    if head.evidence:
+        of_tokens["evidence"] = evidence(
+            item["messages"], item["context"] if reading.passage_tokens else (), text, offsets
+        )
+    return Row(
+        name=name,
+        ids=chat.ids,
+        trained=chat.completion_mask,
+        targets=targets,
+        segments=places_of(sentences(text), offsets),
+        of_tokens=of_tokens,
+    )
 
 
 def prompt_ids(
@@ -156,10 +177,11 @@ class SpanScorer:
 
     def score_many(self, items: Iterable[Item], *, tokens: int = 4096) -> list[list[TokenScore] | None]:
         """Scores of many answers, in their order; None for one that is too long (or cannot be rendered)."""
+        items = list(items)
         shown = [show(self.policy.tokenizer, self.reading, item) for item in items]
         rows = [
-            Row(name=str(index), ids=chat.ids, trained=chat.completion_mask, segments=segments_of(chat))
-            for index, chat in enumerate(shown)
+            row_of(self.head, self.reading, chat, item, name=str(index))
+            for index, (chat, item) in enumerate(zip(shown, items, strict=True))
             if len(chat.ids) <= self.reading.max_tokens
         ]
         found: list[list[TokenScore] | None] = [None] * len(shown)
