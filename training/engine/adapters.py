@@ -18,6 +18,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 
+from training.engine.layers import make_lean_layers
 from training.engine.lean import make_lean
 
 TRAINED = "default"  # peft's own name, so that the saved folder is an ordinary adapter
@@ -62,6 +63,7 @@ def put_on(
                 wrapped.add_adapter(name, _config(lora, wrapped.get_base_model()))
     wrapped.set_adapter(TRAINED)
     make_lean(wrapped)
+    make_lean_layers(wrapped)
     return wrapped
 
 

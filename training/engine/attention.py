@@ -101,23 +101,7 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, forest: Forest, scale: float) -> Tensor:
-        output = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
-        exact = torch.float64 if query.dtype == torch.float64 else torch.float32
-        sums = query.new_empty(1, query.shape[2], query.shape[1], dtype=exact)  # log-sum-exp of every query
-        for block in forest.blocks:
-            (q0, q1), (k0, k1) = block.queries, block.keys
-            found, total = _flash(
-                query[:, :, q0:q1], key[:, :, k0:k1], value[:, :, k0:k1], 0.0, block.causal, scale=scale
-            )
-            found, total = found.transpose(1, 2), total.transpose(1, 2)
-            if block.causal:  # comes first, once for every query
-                output[:, q0:q1], sums[:, q0:q1] = found, total
-                continue
-            before = sums[:, q0:q1]
-            merged = torch.logaddexp(before, total)
-            kept = torch.exp(before - merged)[..., None].to(output.dtype)
-            output[:, q0:q1].mul_(kept).addcmul_(found, 1 - kept)
-            sums[:, q0:q1] = merged
+        output, sums = blocks_forward(query, key, value, forest, scale)
         ctx.save_for_backward(query, key, value, output, sums)
         ctx.forest, ctx.scale = forest, scale
         return output
@@ -125,28 +109,64 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         query, key, value, output, sums = ctx.saved_tensors
-        output, sums, grad = output.transpose(1, 2), sums.transpose(1, 2), grad.transpose(1, 2)
-        of_query, of_key, of_value = (torch.empty_like(one) for one in (query, key, value))
-        for block in ctx.forest.blocks:
-            (q0, q1), (k0, k1) = block.queries, block.keys
-            found = _flash_backward(
-                grad[:, :, q0:q1],
-                query[:, :, q0:q1],
-                key[:, :, k0:k1],
-                value[:, :, k0:k1],
-                output[:, :, q0:q1],
-                sums[:, :, q0:q1],
-                0.0,
-                block.causal,
-                scale=ctx.scale,
-            )
-            parts = (of_query[:, :, q0:q1], of_key[:, :, k0:k1], of_value[:, :, k0:k1])
-            for part, one in zip(parts, found, strict=True):
-                if block.causal:
-                    part.copy_(one)
-                else:
-                    part.add_(one)
-        return of_query, of_key, of_value, None, None
+        return *blocks_backward(grad, query, key, value, output, sums, ctx.forest, ctx.scale), None, None
+
+
+def blocks_forward(query: Tensor, key: Tensor, value: Tensor, forest: Forest, scale: float) -> tuple[Tensor, Tensor]:
+    """softmax(q k^T) v over the blocks of a forest, on a CPU; all [1, H, T, d]. Gives the result [1, T, H, d] and the
+    log-sum-exp of every query [1, T, H].
+    """
+    output = query.new_empty(1, query.shape[2], query.shape[1], query.shape[3])
+    exact = torch.float64 if query.dtype == torch.float64 else torch.float32
+    sums = query.new_empty(1, query.shape[2], query.shape[1], dtype=exact)
+    for block in forest.blocks:
+        (q0, q1), (k0, k1) = block.queries, block.keys
+        found, total = _flash(query[:, :, q0:q1], key[:, :, k0:k1], value[:, :, k0:k1], 0.0, block.causal, scale=scale)
+        found, total = found.transpose(1, 2), total.transpose(1, 2)
+        if block.causal:  # comes first, once for every query
+            output[:, q0:q1], sums[:, q0:q1] = found, total
+            continue
+        before = sums[:, q0:q1]
+        merged = torch.logaddexp(before, total)
+        kept = torch.exp(before - merged)[..., None].to(output.dtype)
+        output[:, q0:q1].mul_(kept).addcmul_(found, 1 - kept)
+        sums[:, q0:q1] = merged
+    return output, sums
+
+
+def blocks_backward(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    sums: Tensor,
+    forest: Forest,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients for query, key and value [1, H, T, d], of the one for the result [1, T, H, d]."""
+    output, sums, grad = output.transpose(1, 2), sums.transpose(1, 2), grad.transpose(1, 2)
+    of_query, of_key, of_value = (torch.empty_like(one) for one in (query, key, value))
+    for block in forest.blocks:
+        (q0, q1), (k0, k1) = block.queries, block.keys
+        found = _flash_backward(
+            grad[:, :, q0:q1],
+            query[:, :, q0:q1],
+            key[:, :, k0:k1],
+            value[:, :, k0:k1],
+            output[:, :, q0:q1],
+            sums[:, :, q0:q1],
+            0.0,
+            block.causal,
+            scale=scale,
+        )
+        parts = (of_query[:, :, q0:q1], of_key[:, :, k0:k1], of_value[:, :, k0:k1])
+        for part, one in zip(parts, found, strict=True):
+            if block.causal:
+                part.copy_(one)
+            else:
+                part.add_(one)
+    return of_query, of_key, of_value
 
 
 def _flex(query: Tensor, key: Tensor, value: Tensor, forest: Forest, scale: float) -> Tensor:
@@ -203,23 +223,30 @@ def _narrow_at_the_end(decoder: Any, at: Tensor) -> Iterator[bool]:
     if (
         layer is None
         or {name for name, _ in layer.named_children()} != kind
-        or "forward" in vars(layer)
         or getattr(decoder, "gradient_checkpointing", False)
+        or ("forward" in vars(layer) and not hasattr(layer, "narrow_at"))
     ):
         yield False
-        return
+    elif hasattr(layer, "narrow_at"):  # one of `layers`
+        layer.narrow_at = at
+        try:
+            yield True
+        finally:
+            layer.narrow_at = None
+    else:
+        layer.forward = lambda hidden_states, **kwargs: narrowed(layer, hidden_states, at, **kwargs)
+        try:
+            yield True
+        finally:
+            del layer.forward
 
-    def forward(hidden_states: Tensor, **kwargs: Any) -> Tensor:
-        attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
-        kept = (hidden_states + attended).index_select(1, at)
-        narrowed: Tensor = kept + layer.mlp(layer.post_attention_layernorm(kept))
-        return narrowed
 
-    layer.forward = forward
-    try:
-        yield True
-    finally:
-        del layer.forward
+def narrowed(layer: Any, hidden_states: Tensor, at: Tensor, **kwargs: Any) -> Tensor:
+    """What a layer of the common kind makes at these places, [1, len(at), D]."""
+    attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **kwargs)
+    kept = (hidden_states + attended).index_select(1, at)
+    found: Tensor = kept + layer.mlp(layer.post_attention_layernorm(kept))
+    return found
 
 
 def plain_forward(model: Any, pack: Any, at: Tensor) -> Tensor:

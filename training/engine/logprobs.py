@@ -6,6 +6,11 @@ bias, a soft cap, a scaling or an adapter on it count. The log-sum-exp is float3
 Where nothing in the head is trained, the gradient of each log-probability to its hidden state is formed at once, while
 the chunk's logits are there (d log p_y / d z = onehot(y) - softmax(z)): the backward pass only scales it by what the
 objective asks of each token, and no logits are made a second time. A head that is trained is recomputed in backward.
+
+A plain frozen head on a CPU is not even called in chunks of tokens. That gradient, W_y - sum_v softmax(h W^T)_v W_v,
+has the form of attention with h as query and W as keys and values, so it is summed over blocks of the vocabulary with
+a running maximum (Milakov and Gimelshein 2018, arXiv 1805.02867): a block's scores stay in the cache, and are all
+that there is of logits.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from training.engine.packs import Pack
 
 CHUNK = 64  # trained tokens whose logits exist at one time: few enough for a CPU's cache to hold them
 ON_GPU = 2048  # the same where memory is fast and kernels are slow to start
+WORDS = 1024  # of the vocabulary whose scores exist at one time, for all tokens of a pack, where the head is plain
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -62,7 +68,13 @@ def completion_logprobs(
     logits = logits_of(model)
     head = causal_model(model).get_output_embeddings()
     trained = any(parameter.requires_grad for parameter in head.parameters())
-    if torch.is_grad_enabled() and (trained or (entropy == "differentiable" and hidden.requires_grad)):
+    bonus = entropy == "differentiable"
+    if not trained and (scale := _plain_scale(model, head, hidden)) is not None:
+        values, spread = _Streamed.apply(  # type: ignore[no-untyped-call]
+            hidden, pack.token_ids, head.weight, scale / temperature, bool(entropy), bonus
+        )
+        return TokenLogprobs(values, spread if entropy else None)
+    if torch.is_grad_enabled() and (trained or (bonus and hidden.requires_grad)):
         return _recomputed(hidden, pack.token_ids, logits, temperature, bool(entropy), size)
     values, spread = _Formed.apply(  # type: ignore[no-untyped-call]
         hidden, pack.token_ids, logits, temperature, bool(entropy), size
@@ -107,6 +119,102 @@ class _Formed(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (slopes,) = ctx.saved_tensors
         return slopes * grad[:, None].to(slopes.dtype), None, None, None, None, None
+
+
+class _Streamed(torch.autograd.Function):
+    """The same for a head that is nothing but scores = scale * h W^T, W [V, D], over blocks of the vocabulary.
+
+    With log p_v = scores_v - L the entropy is L - sum_v p_v scores_v; its slope in scores_v: -p_v (log p_v + entropy).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, tokens: Tensor, weight: Tensor, scale: float, entropy: bool, bonus: bool
+    ) -> tuple[Tensor, Tensor]:
+        ctx.wanted, ctx.scale, ctx.bonus = ctx.needs_input_grad[0], scale, bonus and ctx.needs_input_grad[0]
+        states = hidden.detach() * scale
+        sums = _Sums(states, mean=ctx.wanted or entropy, second=ctx.bonus)
+        for rows in weight.detach().split(WORDS):
+            sums.add(rows)
+        total, chosen = sums.total, weight.detach().index_select(0, tokens)
+        values = torch.linalg.vecdot(states, chosen) - total
+        spread = values.new_empty(0)
+        if sums.mean is not None:
+            sums.mean.div_(sums.mass)
+            if entropy:
+                spread = total - torch.linalg.vecdot(states, sums.mean)
+        slopes = []
+        if ctx.wanted and sums.mean is not None:
+            slopes.append(chosen.sub_(sums.mean))
+            if sums.second is not None:
+                slopes.append((sums.mean * (total - spread)[:, None]).sub_(sums.second.div_(sums.mass)))
+        if not ctx.bonus:
+            ctx.mark_non_differentiable(spread)
+        ctx.save_for_backward(*slopes)
+        return values, spread
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, of_entropy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        slopes = ctx.saved_tensors
+        found = slopes[0] * grad[:, None]
+        if ctx.bonus:
+            found.addcmul_(slopes[1], of_entropy[:, None])
+        return found.mul_(ctx.scale), None, None, None, None, None
+
+
+class _Sums:
+    """For N tokens, over the vocabulary, block by block: sums of e_v = exp(scores_v - highest), and of e_v W_v and
+    e_v scores_v W_v.
+    """
+
+    def __init__(self, states: Tensor, *, mean: bool, second: bool) -> None:
+        self.states = states
+        self.highest = states.new_full((len(states), 1), -torch.inf)
+        self.mass = states.new_zeros(len(states), 1)  # sum of exp(score - highest)
+        self.mean = torch.zeros_like(states) if mean else None
+        self.second = torch.zeros_like(states) if second else None
+        self.block = states.new_empty(len(states), WORDS)
+
+    def add(self, rows: Tensor) -> None:
+        """The next rows of W [B, D]."""
+        scores = self.block if len(rows) == WORDS else self.block.new_empty(len(self.block), len(rows))
+        torch.mm(self.states, rows.t(), out=scores)
+        highest = torch.maximum(self.highest, scores.amax(-1, keepdim=True))
+        kept = self.highest.sub_(highest).exp_()
+        self.highest = highest
+        share = scores.sub_(highest).exp_() if self.second is None else (scores - highest).exp_()
+        self.mass.mul_(kept).add_(share.sum(-1, keepdim=True))
+        if self.mean is not None:
+            self.mean.mul_(kept).addmm_(share, rows)
+        if self.second is not None:
+            self.second.mul_(kept).addmm_(share.mul_(scores), rows)
+
+    @property
+    def total(self) -> Tensor:
+        """log sum_v exp(scores_v), [N]."""
+        return self.highest[:, 0] + self.mass[:, 0].log()
+
+
+def _plain_scale(model: nn.Module, head: nn.Module, hidden: Tensor) -> float | None:
+    """What the plain product with the head's weight is multiplied by, or None where scores are more than that, or a GPU
+    or half precision does better with whole chunks.
+    """
+    config = causal_model(model).config
+    if (
+        type(head) is not nn.Linear
+        or getattr(head, "bias", None) is not None
+        or head._forward_hooks
+        or head._forward_pre_hooks
+        or "forward" in vars(head)
+        or hidden.device.type != "cpu"
+        or hidden.dtype not in (torch.float32, torch.float64)
+        or head.weight.dtype != hidden.dtype
+        or getattr(config, "final_logit_softcapping", None) is not None
+    ):
+        return None
+    scale = 1.0 if (found := getattr(config, "logit_scale", None)) is None else float(found)
+    divisor = getattr(config, "logits_scaling", None)
+    return scale if divisor is None else scale / float(divisor)
 
 
 def _recomputed(

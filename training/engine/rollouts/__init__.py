@@ -45,13 +45,15 @@ def sample(
     sampling: Sampling | None = None,
     seed: int = 0,
     rows: int = 64,
+    copies: bool = True,
     heed: Callable[[], object] = lambda: None,
 ) -> list[Sample]:
     """`n` answers to each prompt (given as ids, generation prompt included), in the order of the prompts.
 
     `rows` bounds how many answers are written together: give all prompts at once, and the batch stays full. Sample k of
-    prompt p is drawn with seed `seed_of(seed, p, k)`. `heed` is called before each step; what it raises (a run's stop)
-    ends the sampling. Raises ValueError for a prompt without tokens.
+    prompt p is drawn with seed `seed_of(seed, p, k)`. With `copies` of the weights, packed and with the adapter merged,
+    writing is up to 1.4 times as fast and takes the model's memory a second time. `heed` is called before each step;
+    what it raises (a run's stop) ends the sampling. Raises ValueError for a prompt without tokens.
     """
     asked = [Prompt(ids) for ids in prompts]
-    return sample_with(Own(policy, rows=rows, heed=heed), asked, n, sampling=sampling, seed=seed)
+    return sample_with(Own(policy, rows=rows, copies=copies, heed=heed), asked, n, sampling=sampling, seed=seed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from training.engine.chats import Message
@@ -65,13 +66,18 @@ class Own:
     name = "own"
     logprobs = True
 
-    def __init__(self, policy: Any, *, rows: int = 64, heed: Callable[[], object] = lambda: None) -> None:
-        """`heed` is called before each step; what it raises (a run's stop) ends the sampling."""
-        self.policy, self.rows, self.heed = policy, rows, heed
+    def __init__(
+        self, policy: Any, *, rows: int = 64, copies: bool = True, heed: Callable[[], object] = lambda: None
+    ) -> None:
+        """`copies` of the weights make it faster and cost the model's memory a second time. `heed` is called before
+        each step; what it raises (a run's stop) ends the sampling.
+        """
+        self.policy, self.rows, self.copies, self.heed = policy, rows, copies, heed
 
     def sample(self, prompts: Sequence[Prompt], n: int, *, sampling: Sampling, seed: int) -> list[Sample]:
         """Of `rows` answers written together at most."""
-        return self._write(writer_of(self.policy), prompts, n, sampling, seed)
+        write = partial(own.write, copies=self.copies) if own.can_write(self.policy.model) else plain.write
+        return self._write(write, prompts, n, sampling, seed)
 
     def _write(
         self, write: Callable[..., None], prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int

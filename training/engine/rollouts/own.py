@@ -41,16 +41,18 @@ def write(
     *,
     sampling: Sampling,
     rows: int,
+    copies: bool = True,
     ended: Callable[[Draft], Then | None] = lambda draft: None,
     heed: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write all drafts of all asks, at most `rows` at a time, admitted in the order of the asks.
+    """Write all drafts of all asks, at most `rows` at a time, admitted in the order of the asks; with `copies` of the
+    weights (`weights`), which is faster, or in less memory without.
 
     `ended` is called with each draft when it has ended; what it returns is appended, and the next draft goes on from
     there with the cache of all that stands before. `heed` is called before each step; what it raises ends the writing.
     """
     causal = causal_model(policy.model)
-    with light(policy.model), own_attention(causal):
+    with light(policy.model, copies=copies), own_attention(causal):
         Writer(policy, causal, sampling, rows, ended, heed).write(asks)
 
 
@@ -202,7 +204,7 @@ def _why_not(model: Any, causal: Any) -> str | None:
     ids = torch.randint(size, (33,), generator=generator).tolist()
     texts = [[*ids[:9], *tail] for tail in (ids[20:23], ids[23:26])] + [[*ids[9:14], *ids[26:29]]]
     try:
-        with light(model):
+        with light(model, copies=False):
             expected = torch.cat(
                 [backbone(torch.tensor([text], device=device)).last_hidden_state[0, -4:] for text in texts]
             )

@@ -22,7 +22,7 @@ from transformers import AttentionInterface
 from training.engine.rollouts.sampling import Draft
 
 NAME = "redpen_sampler"  # of our implementation, among transformers'
-FIRST = 32  # tokens that a group has room for at first; the room doubles when it is full
+FIRST = 64  # tokens that a group has room for at first; the room doubles when it is full, up to what it can need
 FEW = 4  # queries below this number have kernels of their own, with other roundings
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -94,7 +94,9 @@ class Group:
         """The layer's slab [2, n, K, room, d] with room for `more` tokens."""
         slab = self.slabs.get(layer)
         if slab is None or slab.shape[3] < self.length + more:
-            room = max(FIRST, self.length + more, 2 * self.length)
+            needed = self.length + more
+            most = needed + max(draft.sampling.max_tokens - len(draft.ids) for draft in self.drafts)
+            room = max(needed, min(most, max(FIRST, 2 * self.length)))
             grown = kv.new_empty(2, len(self.drafts), kv.shape[1], room, kv.shape[3])
             if slab is not None:
                 grown[:, :, :, : self.length] = slab[:, : len(self.drafts), :, : self.length]

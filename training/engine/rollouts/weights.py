@@ -24,15 +24,15 @@ log = logging.getLogger("redpen.engine")
 
 
 @contextmanager
-def light(model: Any) -> Iterator[None]:
-    """`model` in evaluation mode and made light; afterwards it is as it was."""
+def light(model: Any, *, copies: bool = True) -> Iterator[None]:
+    """`model` in evaluation mode and made light, without `copies` only the former; afterwards it is as it was."""
     causal = causal_model(model)
     training = model.training
     model.eval()
     swapped: list[tuple[nn.Module, str, nn.Module]] = []
     try:
         left = AT_MOST
-        places = list(_linears(causal))
+        places = list(_linears(causal)) if copies else []
         places.sort(key=lambda place: place[2] is not causal.get_output_embeddings())  # the widest first
         for parent, name, module in places:
             made = _light(module, left)
