@@ -22,7 +22,7 @@ from benchmarks.train.planted import frozen_answer, reward_of, stop_tokens
 from benchmarks.train.start import RANK, Start, adapter_weights, head_weight
 from training import engine
 
-MICRO_BATCH_TOKENS = 384  # what the recipes open with
+MICRO_BATCH_TOKENS = 768  # what the recipes open with
 LONGEST = 4096  # tokens of the longest unit, which may be a pack of its own
 
 
@@ -135,6 +135,7 @@ class Ours:
             SAMPLES,
             sampling=engine.rollouts.Sampling(max_tokens=NEW_TOKENS, temperature=1.0),
             seed=number,
+            copies=False,  # as the recipes do while they train
         )
         groups = [[one.ids for one in drawn if one.prompt == place] for place in range(len(step))]
         return self.rewarded(step, groups)

@@ -52,7 +52,7 @@ def in_words(need: str) -> str:
 def pack_tokens() -> Any:
     """The option that every recipe has: how much is computed at one time."""
     return option(
-        384,
+        768,
         "tokens computed at one time (a longer record goes alone): few for a CPU, many for a GPU; changes speed and "
         "memory, not what is learned",
         unit="tokens",
