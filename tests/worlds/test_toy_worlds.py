@@ -157,6 +157,15 @@ def test_people_name_what_is_wrong_in_varied_words(spec):
 
 
 @pytest.mark.parametrize("spec", EVERY)
+def test_a_perfect_readers_marks_are_said_in_varied_words_too_and_alike_for_the_same_text(spec):
+    known = world(spec)
+    said = [mark.critique for prompt, text in known.corpus(60, seed=1) for mark in known.marks(prompt, text)]
+    assert all(said)
+    assert not any("{" in words for words in said)
+    assert len(set(said)) >= (3 if known.name == "cycles" else 20)
+
+
+@pytest.mark.parametrize("spec", EVERY)
 def test_records_have_the_form_of_a_snapshots_rows(spec):
     known = world(spec)
     prompts = known.prompts(12, seed=1)

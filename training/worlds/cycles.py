@@ -138,10 +138,6 @@ class Cycles(Toy):
             return 0.0
         return 0.6 if rng.random() < (1 + self.preference(prompt, a, b)) / 2 else -0.6
 
-    def right_words(self, prompt: ToyPrompt, place: int) -> tuple[str, ...]:
-        """What may rightly stand there: one of the six answers, and nothing after it."""
-        return ANSWERS if place == 0 else ("",)
-
     def written(self, prompt: ToyPrompt, rng: random.Random) -> str:
         return rng.choice(ANSWERS)
 

@@ -78,10 +78,6 @@ class Digits(Toy):
         a, b = (int(word) for word in prompt.topic.split("+"))
         return tuple(str((a + t * b) % 10) for t in range(LENGTH))
 
-    def right_words(self, prompt: ToyPrompt, place: int) -> tuple[str, ...]:
-        """What may rightly stand at a place: one digit, and nothing beyond the fourth."""
-        return self.right(prompt)[place : place + 1] or ("",)
-
     def reference_exact(self) -> float:
         """How often a careless writer is right as a whole, exactly, over all starts and steps."""
         chances = [p[0] * p[1] * p[2] * p[3] for p in self.certainty.values()]

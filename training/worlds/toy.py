@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+from zlib import crc32
 
 from .manners import Manners
 from .people import Annotator, Mark, cast
@@ -159,11 +160,24 @@ class Toy:
 
 
 def marks_of(world: Any, prompt: Any, text: str) -> list[Mark]:
-    """A perfect reader's marks, in the order of the text."""
-    reading = world.read(prompt, text)
-    found = [Mark(d.start, d.end, text[d.start : d.end], -1, d.severity, d.kind, "", d.replacement)
-             for d in reading.defects]  # fmt: skip
-    praised = world.manners.praised
-    found += [Mark(one.start, one.end, text[one.start : one.end], 1, 1, praised[one.kind])
-              for one in reading.pieces if one.right and one.kind in praised]  # fmt: skip
+    """A perfect reader's marks, in the order of the text, each with a sentence: one of the many that people have for
+    it, chosen by where the mark stands, so that the same text has the same ones.
+    """
+    reading, manners = world.read(prompt, text), world.manners
+
+    def picked(sentences: Sequence[str], start: int) -> str:
+        return sentences[crc32(f"{text}|{start}".encode()) % len(sentences)]
+
+    found = []
+    for defect in reading.defects:
+        quote, instead = text[defect.start : defect.end], manners.said_as(defect.replacement)
+        words = [one for one in manners.critiques[manners.sentences_of(defect)] if instead or "{r}" not in one]
+        said = picked(words, defect.start).format(q=quote, r=instead)
+        mark = Mark(defect.start, defect.end, quote, -1, defect.severity, defect.kind, said, defect.replacement)
+        found.append(mark)
+    for one in reading.pieces:
+        if one.right and one.kind in manners.praised:
+            label = manners.praised[one.kind]
+            said = picked(manners.praise[label], one.start)
+            found.append(Mark(one.start, one.end, text[one.start : one.end], 1, 1, label, said))
     return sorted(found)

@@ -200,10 +200,6 @@ class Words(Toy):
 
     # Answers
 
-    def right_words(self, prompt: ToyPrompt, place: int) -> tuple[str, ...]:
-        """What may rightly stand at a place: the topic's words."""
-        return self.lexicon[prompt.topic]
-
     @cached_property
     def _strangers(self) -> dict[str, list[str]]:
         return {topic: [word for word, of in self._topic_of.items() if of != topic] for topic in self.lexicon}
