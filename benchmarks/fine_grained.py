@@ -33,6 +33,7 @@ from training.recipes.segment_rewards import ByWorld
 from training.worlds.registry import world
 
 ROOT = Path(__file__).resolve().parents[1]
+BASE = "words:48"  # it writes longer answers than are asked for, so that an answer's length is the experiment's
 CLEAN, COVERAGE = 0.3, 0.6  # what a segment and the end pay
 MISSING = 0.1  # for each word that an answer is too short: the card's answers all have one length
 OPTIONS: dict[str, Any] = {
@@ -46,9 +47,11 @@ OPTIONS: dict[str, Any] = {
     "beta": 0.02,
     "lam": 0.95,
     "vf": 1.0,
-    "lr": 3e-3,
+    "trained": "all",
+    "lr": 1e-3,
+    "critic": "head",
+    "critic_lr": 1e-2,
     "schedule": "constant",
-    "rank": 16,
     "passage_tokens": 0,
     "empty": 0.0,
     "held_out": 0,
@@ -110,7 +113,7 @@ def practise(
         directory=folder, events=Events(folder / "events.jsonl"), base_model=base, snapshot=folder, seed=seed
     )
     recipe = fine_grained_rlhf.RECIPE
-    wanted = {**OPTIONS, "reader": f"words:{length}", "max_new_tokens": length + 1, **options}
+    wanted = {**OPTIONS, "reader": f"words:{length}", "max_new_tokens": length, **options}
     covered, reader = Covered(length, covers), fine_grained_rlhf.ByWorld
     checkers.CHECKERS["coverage"] = lambda words: covered
     fine_grained_rlhf.ByWorld = noisy(wrong, seed) if wrong else reader  # type: ignore[misc]
@@ -199,10 +202,10 @@ def main() -> None:
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="redpen-bench-fine-grained-") as place:
         if chosen.only != "weights":
-            base = ensure_world_base(chosen.bases, "words:24", say=say)
+            base = ensure_world_base(chosen.bases, BASE, say=say)
             result["credit"] = credit(Path(place), base, seeds, wrong=chosen.wrong)
         if chosen.only != "credit":
-            base = ensure_world_base(chosen.bases, "words:12", say=say)
+            base = ensure_world_base(chosen.bases, BASE, say=say)
             result["weights"] = weighing(Path(place), base, seeds, wrong=chosen.wrong)
     finish(**result, seconds=round(time.monotonic() - began), load_before=round(load, 1))
 

@@ -3,7 +3,7 @@ with the frozen parent adapter when a run continues another run's: never a secon
 stand on the same base as further adapters.
 
 Training all weights instead (`full`) leaves no base to switch back to: the reference is then computed before the first
-step, or kept as a frozen copy in half precision.
+step, or kept as a frozen copy, whole or in half precision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from training.engine.packs import Budget, Row, Unit, micro_batches
 
 __all__ = ["PARENT", "TRAINED", "Lora", "Policy", "ReferenceGone", "log_ratios", "reference_logprobs"]
 
-Reference = Literal["precomputed", "half"]
+Reference = Literal["precomputed", "half", "copy"]
 
 
 class ReferenceGone(RuntimeError):
@@ -90,7 +90,7 @@ class Policy:
                 raise ValueError(
                     "Training all weights takes a whole model in fp32, and no adapters: export a parent's first."
                 )
-            copied = _half(model) if reference == "half" else None
+            copied = None if reference == "precomputed" else _frozen(model, half=reference == "half")
             return cls(place(model), tokenizer, base=Path(base), full=True, reference=copied and place(copied))
         for parameter in model.parameters():
             parameter.requires_grad_(False)
@@ -288,12 +288,12 @@ def _is_whole(folder: Path) -> bool:
     return (folder / "config.json").exists() and not (folder / "adapter_config.json").exists()
 
 
-def _half(model: nn.Module) -> nn.Module:
-    """A frozen copy in half the bytes."""
-    copied = copy.deepcopy(model).to(torch.bfloat16).eval()
+def _frozen(model: nn.Module, *, half: bool) -> nn.Module:
+    """A copy that does not learn, in as many bytes or in half of them."""
+    copied = copy.deepcopy(model).eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
-    return copied
+    return copied.to(torch.bfloat16) if half else copied
 
 
 def _touches(model: nn.Module) -> int:

@@ -12,9 +12,10 @@ m and s are the reward model's own, measured on its training pairs and frozen in
 answers' mean KL has been above `kl_limit` in `kl_patience` steps. The holistic baseline is the same code: a weight of 0
 for every category leaves the reward model alone (paper: beta 0.2), `pay = end` pays the same total on the last token.
 
-Where we differ: the value network is an adapter with a linear head on the policy's base, not a smaller model with a
-GELU layer; no top-k, because what it cuts is not in the ratio; whitening divides by the deviation (the official code by
-its root); gradients are clipped at 1. Categories whose segments a model cannot read to the end pay 0 and are counted.
+Where we differ: policy and value are adapters on one base (`trained = all`: all weights of the policy, the value a head
+on its states), not two models, and the value's head is linear; no top-k, because what it cuts is not in the ratio;
+whitening divides by the deviation (the official code by its root). Segments that the reward model cannot read to their
+end pay 0 and are counted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from training import engine
 from training.recipes import rewarding, valuing
@@ -82,11 +83,19 @@ class Config(valuing.WithCritic):
         0.3, "weight of the KL to the first model, in every token's reward", source="paper: 0.3; holistic 0.2", ge=0
     )
     vf: float = option(1.0, "weight of the critic's loss", source="paper: 1", ge=0)
+    max_grad_norm: float = option(
+        0.0, "longer gradients are made this long; 0: as they are", source="paper: none; 0.5 when on", ge=0
+    )
     kl_limit: float = option(
         10.0, "answers that are farther from the first model than this count against the run", unit="nats", gt=0
     )
     kl_patience: int = option(
         5, "in so many steps, then it ends; 0: never", unit="steps", source="paper's code: 5", ge=0, le=1_000_000
+    )
+    trained: Literal["adapter", "all"] = option(
+        "adapter",
+        "what learns: an adapter, or all weights (then the first model is kept beside them, and the critic is a head)",
+        source="paper: all",
     )
     reader: str = option(
         "", "a demonstration world whose perfect reader judges segments in place of a model: words, words:24"
@@ -98,6 +107,12 @@ class Config(valuing.WithCritic):
     def _is_a_segmenter(cls, value: str) -> str:
         engine.segments.segmenter(value)
         return value
+
+    @model_validator(mode="after")
+    def _has_one_base(self) -> Config:
+        if self.trained == "all" and self.critic == "adapter":
+            raise ValueError("with all weights trained no adapter can stand on the base: set critic to head")
+        return self
 
     def judge(self, run: RunContext, policy: Policy, **shaping: float) -> SegmentJudge:
         """What judges segments and whole answers of this run, and what watches it. How they are mixed is said in the
@@ -175,7 +190,7 @@ class Limit:
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, their segments' rewards and values, `epochs` readings."""
-    policy, critic = valuing.actor_and_critic(run, config)
+    policy, critic = whole(run) if config.trained == "all" else valuing.actor_and_critic(run, config)
     judge = config.judge(run, policy)
     pull, limit = valuing.Pull(config), Limit(config)
     learned = asks_to_learn_from(
@@ -192,6 +207,7 @@ def train(run: RunContext, config: Config) -> None:
         lr=config.lr,
         steps=config.steps * config.epochs * config.minibatches,
         schedule=config.schedule,
+        clip=config.max_grad_norm,
     )
     parts: dict[str, Any] = {"policy": policy, "value_head": critic.head, "pull": pull, "limit": limit}
 
@@ -212,6 +228,16 @@ def train(run: RunContext, config: Config) -> None:
         step.report(**answers.figures(groups=False), **told, **seen, **figures, **gap.figures())
         show(run, step.number + 1, answers, read, updates)
     finish(run, config, policy, held_out, critic=critic.save(run))
+
+
+def whole(run: RunContext) -> tuple[Policy, valuing.Critic]:
+    """A policy of which all weights learn, with the first model as a frozen copy, and a critic on its states."""
+    policy = engine.policy.Policy.load(
+        run.base_model, parent=run.models.get("policy"), full=True, reference="copy", seed=run.seed
+    )
+    width = policy.model.get_input_embeddings().weight.shape[1]
+    head = engine.heads.ScoreHead(width, ("value",), bias=True).to(policy.device)
+    return policy, valuing.Critic(policy, head, own=False)
 
 
 def experience(
