@@ -136,9 +136,31 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def blank(project: Project, recipe: Recipe, *, preset: str, base_model: str) -> LaunchForm:
-    """The form as it opens, on a preset."""
-    return build(project, recipe, preset=preset, base_model=base_model, given={})
+def blank(
+    project: Project, recipe: Recipe, *, preset: str, base_model: str, asked: Mapping[str, str] | None = None
+) -> LaunchForm:
+    """The form as it opens, on a preset. What a link has `asked` for (`base_model`, `name`, `option-...`, `input-...`,
+    as the fields are called) stands in its fields; nothing is started by a link.
+    """
+    asked = asked or {}
+    given = {
+        option.name: asked[f"option-{option.name}"]
+        for option in recipes.options_of(recipe)
+        if f"option-{option.name}" in asked
+    }
+    form = build(
+        project,
+        recipe,
+        preset=preset,
+        base_model=asked.get("base_model", base_model),
+        given=given,
+        name=asked.get("name", ""),
+    )
+    for one in form.inputs:
+        wanted = asked.get(f"input-{one.kind}", "")
+        if wanted in {str(model.pk) for model in one.models}:
+            one.value = wanted
+    return form
 
 
 def build(

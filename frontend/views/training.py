@@ -63,7 +63,11 @@ def launch(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
     else:
         preset = request.GET.get("preset", "")
         form = forms.blank(
-            project, found, preset=preset if preset in found.presets else fitting_preset(), base_model=default_base()
+            project,
+            found,
+            preset=preset if preset in found.presets else fitting_preset(),
+            base_model=default_base(),
+            asked=request.GET.dict(),
         )
     context = {
         "project": project,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -13,10 +14,12 @@ from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_POST, require_safe
 
 from frontend.paging import turns
+from redpen.accounts.models import Project
 from redpen.accounts.pages import page_of
 from redpen.accounts.rules import may, open_project
 from training.actions.models import model_of, set_stage
 from training.models import ModelVersion
+from training.models.registry import ArtifactKind
 from training.queries import models as queries
 
 
@@ -50,8 +53,21 @@ def model(request: HttpRequest, slug: str, model_id: UUID) -> HttpResponse:
         "score_url": reverse("api-model-score", args=[slug, found.pk]),
         "label_names": json.dumps(queries.label_names(project), ensure_ascii=False),
         "heats": range(21),
+        "next": improve_with(request, project, found),
     }
     return render(request, "training/model.html", context)
+
+
+def improve_with(request: HttpRequest, project: Project, found: ModelVersion) -> str:
+    """The form of a policy's training with this model as the one that marks, filled in; nothing where there is none. In
+    the demo its world tells the truth.
+    """
+    if found.kind != ArtifactKind.SPAN_REWARD_MODEL or not may(request.role, "training.run"):  # type: ignore[attr-defined]
+        return ""
+    asked = {"input-span_reward_model": str(found.pk), "base_model": found.base.name}
+    if project.is_demo:
+        asked["option-truth"] = "support"
+    return f"{reverse('train_recipe', args=[project.slug, 'text2grad'])}?{urlencode(asked)}"
 
 
 @require_POST

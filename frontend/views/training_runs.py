@@ -94,7 +94,11 @@ def samples(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 def samples_of(found: Run) -> dict[str, Any]:
     rows = queries.samples_of(found)
     shown = [{"step": row.step, "attempt": row.attempt, **as_shown(row.data)} for row in rows]
-    return {"samples": shown, "samples_key": str(rows[0].pk) if rows else "none"}
+    return {
+        "comparison": next((one for one in shown if "comparison" in one), None),
+        "samples": [one for one in shown if "comparison" not in one],
+        "samples_key": str(rows[0].pk) if rows else "none",
+    }
 
 
 SIGNS = {1.0: "+", -1.0: "\N{MINUS SIGN}", 0.0: "not read"}  # what a segment earned
@@ -105,12 +109,61 @@ def as_shown(event: dict[str, Any]) -> dict[str, Any]:
     data = event.get("data", event)
     if not isinstance(data, dict):
         return {"other": json.dumps(data, ensure_ascii=False)}
+    if isinstance(data.get("comparison"), list):
+        return compared(data)
     if isinstance(data.get("answers"), list):
         answers = [{**one, "cuts": cuts(one)} for one in data["answers"]]
         return {"question": data.get("question", ""), "answers": answers}
     if isinstance(data.get("text"), str):
         return {"pieces": pieces(data["text"], data.get("tokens") or []), "reward": data.get("reward")}
     return {"other": json.dumps(data, ensure_ascii=False, indent=1)}
+
+
+def compared(data: dict[str, Any]) -> dict[str, Any]:
+    """Answers before and after, cut at what is marked in them; defects counted, an answer's and each label's."""
+    pairs = [
+        {
+            "question": one["question"],
+            "answers": [
+                {
+                    "title": title,
+                    "pieces": marked(answer["text"], answer["marks"]),
+                    "bad": sum(mark[2] < 0 for mark in answer["marks"]),
+                    "cut_off": answer.get("cut_off"),
+                }
+                for title, answer in (("Before", one["before"]), ("After", one["after"]))
+            ],
+        }
+        for one in data["comparison"]
+    ]
+    before, after = data["bad"]
+    return {
+        "comparison": pairs,
+        "marked_by": data["marked_by"],
+        "rows": [
+            ("all marked phrases", before, after),
+            ("an answer, on average", before / len(pairs), after / len(pairs)),
+            *((label.replace("_", " "), *counts) for label, *counts in data["labels"] if label),
+        ],
+    }
+
+
+def marked(text: str, marks: list[list[Any]]) -> list[dict[str, Any]]:
+    """The text cut at its marks, which may not overlap: of two that do the first is shown. An empty mark (something is
+    missing there) is a piece without text.
+    """
+    found, at = [], 0
+    for start, end, score, label in sorted(marks, key=lambda mark: (mark[0], -mark[1])):
+        if not at <= start <= end <= len(text):
+            continue
+        if start > at:
+            found.append({"text": text[at:start], "sign": ""})
+        sign = "bad" if score < 0 else "good"
+        found.append({"text": text[start:end], "sign": sign, "label": label.replace("_", " ")})
+        at = end
+    if at < len(text):
+        found.append({"text": text[at:], "sign": ""})
+    return found
 
 
 def pieces(text: str, tokens: list[list[float]]) -> list[dict[str, Any]]:

@@ -102,3 +102,26 @@ def test_ink_is_readable_on_every_step_of_the_heat_scale_by_day_and_by_night():
             assert all(-0.003 <= part <= 1.003 for part in colour), "outside what a screen shows"
             two = sorted([luminance(colour), of_hex(ink)])
             assert (two[1] + 0.05) / (two[0] + 0.05) >= 4.5
+
+
+def test_the_reward_and_its_parts_and_what_is_watched_stand_together(node):
+    figures = [
+        "loss",
+        "reward",
+        "reward/checker",
+        "said/checker",
+        "held_out_reward",
+        "hack/gap",
+        "truth/quality",
+        "rewards",
+    ]
+    assert node.ask(CURVE, "a[0].map((name) => m.groupOf(name).key)", figures) == [
+        "",
+        "reward",
+        "reward",
+        "reward",
+        "reward",
+        "watch",
+        "watch",
+        "",
+    ]

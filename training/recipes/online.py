@@ -4,7 +4,7 @@ run. The answers themselves, and learning from them, are in `answers`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ from training import engine
 from training.recipes.answers import Answers
 from training.recipes.asking import Ask, asks, draw, give_back
 from training.recipes.base import RecipeConfig, option, pack_tokens
+from training.recipes.before_after import BeforeAfter
 from training.recipes.context import RecipeError, RunContext
 from training.recipes.rewarding import CHECKERS, Judge, Normalise, Reduction, weights_of
 from training.recipes.watching import TAKES, Watcher
@@ -200,6 +201,8 @@ class HeldOut:
         self.watch: Watcher | None = judge.watch
         self.asks = config.asks(run, policy, "dev")[: config.held_out]
         self.last: dict[str, float] = {}
+        self.total = total
+        self.before_after = BeforeAfter(self.judge, getattr(config, "truth", ""))
         if run.resumed is None:
             figures = {**self(), **(self.watch.begin(policy, judge) if self.watch else {})}
             if figures:
@@ -216,14 +219,52 @@ class HeldOut:
         self.last = {"held_out_answer_tokens": sum(len(one.ids) for one in found.flat) / len(found.flat)}
         if len(judged):
             self.last["held_out_reward"] = judged.mean().item()
+        self.last |= self.before_after.saw(found.asks, found.flat)
         if self.watch is not None:
             self.last |= self.watch.held_out(found.asks, found.flat)
         return self.last
+
+    def compare(self) -> None:
+        """Show the first policy's answers beside the last one's."""
+        if not self.asks:
+            return
+        if not self.before_after.after:
+            self()
+        self.run.sample(self.total, **self.before_after.shown())
+
+    # what `steps` asks of one that may end a training
+
+    @property
+    def over(self) -> str:
+        """Why the training is to end now."""
+        return self.watch.over if self.watch else ""
+
+    @property
+    def best(self) -> str | None:
+        """The figure by which weights are chosen that are put back then."""
+        return self.watch.best if self.watch else None
+
+    def worth(self, values: Mapping[str, float]) -> float | None:
+        """How good the weights of an evaluation are."""
+        return self.watch.worth(values) if self.watch else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an attempt that goes on must know of the first policy."""
+        watch = self.watch.state_dict() if self.watch else None
+        return {"watch": watch, "before": self.before_after.before, "last": self.last}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        if self.watch and state["watch"]:
+            self.watch.load_state_dict(state["watch"])
+        self.before_after.before, self.last = state["before"], dict(state["last"])
 
 
 def finish(run: RunContext, config: Practice, policy: Policy, held_out: HeldOut, **more: Any) -> None:
     """Save the policy, give its new answers back to the people, and announce it."""
     policy.save(run.artifact_path)
+    if isinstance(held_out, HeldOut):
+        held_out.compare()
     if config.new_answers:
         give_back(
             run,

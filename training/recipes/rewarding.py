@@ -232,6 +232,7 @@ class Spans:
 
     def __init__(self, scorer: SpanScorer, reduction: Reduction) -> None:
         self.scorer, self.reduction = scorer, reduction
+        self.last: Sequence[list[TokenScore] | None] = ()  # of the answers that it was asked about last
 
     def __call__(self, chosen: Sequence[Ask], samples: Sequence[Sample]) -> list[float | None]:
         return [None if one is None else sum(worth for _, worth in one) for one in self.earned(chosen, samples)]
@@ -244,6 +245,7 @@ class Spans:
         """The same, and how many of each answer's tokens are surely good or bad."""
         found = self.scorer.score_many([item_of(*pair) for pair in zip(chosen, samples, strict=True)])
         marked = [sum(abs(token["score"]) > engine.scoring.SEEN for token in tokens or []) for tokens in found]
+        self.last = found
         return [None if tokens is None else places_of(tokens, self.reduction) for tokens in found], marked
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from training import engine
 from training.recipes.context import Cancelled, RecipeError, RunContext
@@ -35,11 +35,17 @@ class Part(Protocol):
     def load_state_dict(self, state: Any, /) -> Any: ...
 
 
+@runtime_checkable
 class Guard(Protocol):
-    """What watches a training and may end it; `evaluate` brings it as its `watch`."""
+    """An `evaluate` that has a state of its own, and may end the training."""
 
-    over: str  # why it is to end now
-    best: str | None  # what the weights are chosen by that are put back then; None: it never ends a training
+    @property
+    def over(self) -> str:
+        """Why it is to end now."""
+
+    @property
+    def best(self) -> str | None:
+        """What the weights are chosen by that are put back then; None: it never ends a training."""
 
     def worth(self, values: Mapping[str, float]) -> float | None:
         """How good the weights of an evaluation are; None: they are never put back."""
@@ -79,11 +85,11 @@ def steps(
 
     `evaluate` is called after the last step and, with `every`, each time so many are done; what it returns is said with
     that step's figures. `best` ("min dev_loss", "max dev_accuracy") names the figure whose best weights are put back at
-    the end; with a `patience` the training ends after that many evaluations without a better one. An `evaluate` with a
-    `watch` has its state kept, and may end the training (see `Guard`).
+    the end; with a `patience` the training ends after that many evaluations without a better one. An `evaluate` that is
+    a `Guard` has its state kept, and may end the training.
     """
     total = len(batches)
-    guard: Guard | None = getattr(evaluate, "watch", None)
+    guard = evaluate if isinstance(evaluate, Guard) else None
     keeper = Keeper(run, loop, batches, parts, Best.parse(best, patience) if best and evaluate else None, guard)
     keeper.restore()
     here = engine.distributed.here()

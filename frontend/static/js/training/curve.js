@@ -36,6 +36,20 @@ export class Curves {
   }
 }
 
+const GROUPS = [
+  { key: "reward", title: "The reward and its parts", names: /^(reward|said)(\/|$)|^(reward_std|held_out_reward|kept_reward)$/ },
+  { key: "watch", title: "The watch for reward hacking", names: /^(hack|truth)\/|^(rewarded_tokens|reward_length_correlation)$/ },
+];
+
+/**
+ * Where a figure's chart stands: with those of its kind, under their title.
+ * @param {string} name of the figure
+ * @returns {{ key: string, title: string }} both empty for a figure of no kind
+ */
+export function groupOf(name) {
+  return GROUPS.find(({ names }) => names.test(name)) ?? { key: "", title: "" };
+}
+
 /** @param {string} name */
 const isLoss = (name) => name === "loss";
 

@@ -1,6 +1,6 @@
 // The run page: asks every two seconds for new points and lines of the log, until the run has ended and all is there.
 import { Chart } from "./chart.js";
-import { Curves, read } from "./curve.js";
+import { Curves, groupOf, read } from "./curve.js";
 
 const PAUSE = 2000;
 const section = document.getElementById("curve");
@@ -13,6 +13,21 @@ const curves = new Curves();
 const drawn = new Map();
 let after = "";
 
+/** The place for a figure's chart: all figures of one kind stand together. @param {string} name @returns {HTMLElement} */
+function placeOf(name) {
+  const { key, title } = groupOf(name);
+  if (!key) return charts;
+  const known = document.getElementById(`charts-${key}`);
+  if (known) return known;
+  const section = document.createElement("section");
+  const heading = Object.assign(document.createElement("h3"), { id: `charts-${key}-title`, textContent: title });
+  const place = Object.assign(document.createElement("div"), { id: `charts-${key}`, className: "charts" });
+  section.setAttribute("aria-labelledby", heading.id);
+  section.append(heading, place);
+  charts.after(section);
+  return place;
+}
+
 function redraw() {
   for (const name of curves.names) {
     if (!drawn.has(name)) {
@@ -20,7 +35,7 @@ function redraw() {
       const chart = new Chart(name);
       drawn.set(name, chart);
       if (name === "loss") charts.prepend(chart.figure);
-      else charts.append(chart.figure);
+      else placeOf(name).append(chart.figure);
     }
     drawn.get(name).update(curves.of(name), Number(smoothing.value));
   }

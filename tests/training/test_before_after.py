@@ -1,0 +1,112 @@
+"""Before and after on a run's page, and the way there: a form that a link fills in."""
+
+import pytest
+
+from frontend.views.training_runs import as_shown, marked
+from tests.training.factories import make_base, make_model
+from tests.training.test_pages import launch, page, posted
+from training.models import Run
+from training.runs import events, lease
+
+
+def pair(before, after, question="How long?"):
+    return {
+        "question": question,
+        "prompt_id": "p",
+        "before": {"text": before[0], "marks": before[1], "cut_off": False},
+        "after": {"text": after[0], "marks": after[1], "cut_off": True},
+    }
+
+
+DATA = {
+    "comparison": [
+        pair(("Two years, you fool.", [[11, 19, -1.0, "rude_phrase"]]), ("Two years.", [])),
+        pair(
+            ("Press <it>.", [[11, 11, -1.0, "missing_step"], [0, 5, 1.0, ""]]), ("Ask.", [[0, 3, -1.0, "rude_phrase"]])
+        ),
+    ],
+    "marked_by": "the world's own program",
+    "bad": [2, 1],
+    "labels": [["rude_phrase", 1, 1], ["missing_step", 1, 0]],
+}
+
+
+def test_answers_are_cut_at_their_marks_and_the_bad_ones_counted():
+    shown = as_shown({"data": DATA})
+    assert shown["rows"] == [
+        ("all marked phrases", 2, 1),
+        ("an answer, on average", 1.0, 0.5),
+        ("rude phrase", 1, 1),
+        ("missing step", 1, 0),
+    ]
+    first = shown["comparison"][0]["answers"]
+    assert [(one["title"], one["bad"]) for one in first] == [("Before", 1), ("After", 0)]
+    assert [(one["text"], one["sign"]) for one in first[0]["pieces"]] == [
+        ("Two years, ", ""),
+        ("you fool", "bad"),
+        (".", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "marks", [[], [[0, 3, -1, "a"], [2, 5, -1, "b"]], [[3, 3, -1, ""]], [[4, 99, -1, ""], [5, 2, 1, ""]]]
+)
+def test_no_letter_is_lost_between_marks(marks):
+    assert "".join(piece["text"] for piece in marked("👩‍🔬 abc", marks)) == "👩‍🔬 abc"
+
+
+def test_the_run_page_shows_them_above_the_samples(marked):
+    launch(marked)
+    told = {"type": "sample", "seq": 0, "at": 3.0, "step": 3, "data": DATA}
+    events.store(lease.claim("w"), [told])
+    html = page(marked, "runs/1/")
+    assert html.index("Before and after") < html.index('id="samples-title"')
+    assert "marked by the world&#x27;s own program" in html
+    assert '<mark class="bad" title="rude phrase">' in html
+    assert "&lt;it&gt;" in html
+    assert "1 bad" in html
+    assert "cut off" in html
+    assert '<tr><th scope="row">Rude phrase</th><td class="number">1</td><td class="number">1</td></tr>' in html
+    assert "None yet." in html  # it is no sample
+
+
+def test_a_link_fills_the_form_in_and_starts_nothing(marked):
+    model = make_model(marked.project, kind="span_reward_model")
+    make_base("tiny")
+    asked = f"base_model=tiny&name=mine&option-steps=7&option-strange=1&input-span_reward_model={model.pk}"
+    html = page(marked, f"train/text2grad/?{asked}&input-policy=nobody")
+    assert Run.objects.count() == 0
+    data = posted(html)
+    assert (data["base_model"], data["name"], data["option-steps"]) == ("tiny", "mine", "7")
+    assert data["input-span_reward_model"] == str(model.pk)
+    assert data["input-policy"] == ""
+    assert "strange" not in html
+
+
+def test_a_span_reward_models_page_leads_to_the_policy_that_it_can_improve(marked):
+    model = make_model(marked.project, kind="span_reward_model")
+    html = page(marked, f"models/{model.pk}/")
+    assert "Improve a policy with it" in html
+    assert f"input-span_reward_model={model.pk}" in html
+    assert "option-truth" not in html  # nobody knows the truth of a real project
+    marked.project.is_demo = True
+    marked.project.save()
+    assert "option-truth=support" in page(marked, f"models/{model.pk}/")
+    assert "Improve a policy with it" not in page(
+        marked, f"models/{make_model(marked.project, kind='policy', name='p').pk}/"
+    )
+
+
+def test_a_model_to_watch_with_is_chosen_by_what_it_is_for(marked):
+    model = make_model(marked.project, kind="reward_model")
+    policy = make_model(marked.project, kind="policy", name="p")
+    html = page(marked, "train/grpo/?base_model=tiny")
+    assert "Reward model or span reward model to watch with" in html
+    data = {**posted(html), "input-watch": str(model.pk)}
+    data["input-reward_model-or-span_reward_model"] = str(model.pk)
+    answer = marked.client(marked.ada).post("/p/lantern/train/grpo/", {**data, "input-watch": str(policy.pk)})
+    assert answer.status_code == 422
+    assert "not a reward model or span reward model" in answer.content.decode()
+    assert marked.client(marked.ada).post("/p/lantern/train/grpo/", data).status_code == 302
+    kinds = {one.kind: one.model_version for one in Run.objects.get().inputs.all()}
+    assert kinds == {"reward_model": model, "watch": model}
