@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from training.worlds.people import perfect
 from training.worlds.registry import world
 from training.worlds.truth import GARBLED, RUDE_PHRASE, mend
 from training.worlds.vocabularies import FILLERS, LEXICON, RUDE
@@ -108,6 +109,16 @@ def test_marks_praise_every_own_word_and_blame_every_wrong_one():
     text = "rain and piano"
     marks = [(m.quote, m.sentiment, m.label) for m in PLAIN.marks(WEATHER, text) if m.quote]
     assert marks == [("rain", 1, "on_topic"), ("piano", -1, FOREIGN)]
+
+
+def test_people_judge_by_the_mean_also_where_the_truth_is_all_or_nothing():
+    rng = random.Random(0)
+    worse, better = f"{OWN} and and and and piano drum", f"{OWN} {OWN[:-5]}piano"
+    for spec in ("words", "words:all", "words:coverage"):
+        person = perfect(world(spec))
+        assert person.compare(WEATHER, worse, better, rng).choice == "b"
+        assert person.verdict(WEATHER, better, rng)[0] == pytest.approx((1 + 10 / 12) / 2, abs=1e-3)
+    assert world("words:all").true_quality(WEATHER, better) == world("words:all").true_quality(WEATHER, worse) == 0
 
 
 def test_tastes_of_three_groups_go_in_a_circle_among_answers_of_equal_quality():

@@ -151,11 +151,17 @@ class Words(Toy):
         return -(-2 * self.length // 3)
 
     def quality_without(self, reading: Reading, overlooked: Sequence[Defect]) -> float:
-        if self.truth == "all":
-            return reading.quality if set(reading.defects) - set(overlooked) else max(reading.quality, 0.5)
+        """The mean worth of the words as somebody sees it who takes these for fillers, from 0 to 1: people judge so
+        also where the truth is another (all or nothing says too little to them, coverage is hard to see).
+        """
+        sizes = {d: len(d.replacement.split()) if d.kind == MISSING else 1 for d in reading.defects}
         length = max(self.length, len(reading.pieces) + sum(d.kind != MISSING for d in reading.defects))
-        back = sum(COSTS[d.kind] * (len(d.replacement.split()) if d.kind == MISSING else 1) for d in overlooked)
-        return min(1.0, reading.quality + back / length / 2)
+        quality = reading.quality
+        if self.truth != "mean":
+            own = min(self.length, sum(piece.kind == "own" for piece in reading.pieces))
+            taken = sum(COSTS[d.kind] * sizes[d] for d in reading.defects)
+            quality = max(0.0, (1 + (own - taken) / length) / 2)
+        return min(1.0, quality + sum(COSTS[d.kind] * sizes[d] for d in overlooked) / length / 2)
 
     # Tastes
 
