@@ -40,7 +40,9 @@ class Practice(RecipeConfig):
         "mean",
         "a span reward model's scores as one number: the tokens' mean, or every good or bad phrase counting once",
     )
-    checker: str = option("", "a program that judges beside the models, for demonstrations: support")
+    checker: str = option(
+        "", "a program that knows the truth of a world and judges beside the models: support, words, digits, cycles"
+    )
     weights: str = option("", "weights of several judges, as in reward_model=1, checker=0.5; 1 where not named")
     normalise: Normalise = option(
         "none",
