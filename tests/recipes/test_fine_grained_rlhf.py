@@ -316,6 +316,17 @@ def test_a_run_that_goes_on_is_the_unbroken_one_and_remembers_how_often_it_stray
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
+def test_all_weights_may_learn_beside_the_first_model_as_it_was(run_of, base):
+    run = run_of(steps=3, trained="all", lr=1e-3)
+    assert run.figures("kl/answer")[0] == pytest.approx(0.0, abs=1e-4)  # a copy rounds as it likes
+    assert run.figures("kl/answer")[-1] != 0.0
+    assert (run.artifact / "model.safetensors").exists()
+    mine, theirs = (Policy.open(base, of).model.get_input_embeddings().weight for of in (run.artifact, None))
+    assert not torch.equal(mine, theirs)
+    with pytest.raises(ValidationError, match="set critic to head"):
+        get("fine_grained_rlhf").config({"trained": "all", "critic": "adapter"})
+
+
 def test_what_cannot_be_is_refused_in_words(run_of, tmp_path):
     with pytest.raises(RecipeError, match="weights names tone, but this run's judges are errors"):
         run_of(weights="tone=1")
