@@ -124,7 +124,7 @@ class Online(Practice):
 
     steps: int = option(100, "batches of prompts", source="ours", ge=1, le=1_000_000)
     truth: str = option(
-        "", "a program that tells how good an answer is and trains nothing, for demonstrations: support"
+        "", "a program that tells how good an answer is and trains nothing: support, words, digits, cycles"
     )
     watch_answers: int = option(
         64,
