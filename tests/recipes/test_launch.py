@@ -73,7 +73,7 @@ def test_a_run_is_carried_out_and_its_artifact_is_where_it_says(tmp_path, base, 
 @pytest.mark.parametrize(
     ("changes", "code", "words"),
     [
-        ({"recipe": "raft", "config": {}}, "run.input_missing", "needs a span reward model"),
+        ({"recipe": "raft", "config": {}}, "run.input_missing", "needs a reward model or span reward model"),
         ({"config": {"epochs": 0, "eposh": 1}}, "run.config", "epochs: Input should be greater"),
         ({"recipe": "alchemy"}, "run.recipe", "no recipe named 'alchemy'"),
         ({"base_model": "/nowhere/llama"}, "base_model.missing", "no base model at /nowhere/llama"),

@@ -27,7 +27,7 @@ def test_recipes_come_with_the_schema_of_their_options(cast):
     assert set(names) >= {"span_reward_model", "raft"}
     field = names["raft"]["schema"]["properties"]["samples"]
     assert (field["unit"], field["minimum"], field["presets"]) == ("answers", 1, {"paper": 16, "laptop": 4})
-    assert names["raft"]["needs"] == ["span_reward_model"]
+    assert names["raft"]["needs"] == ["reward_model|span_reward_model"]
 
 
 def test_a_recipe_says_what_data_it_would_use_now(marked):

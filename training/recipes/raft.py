@@ -1,79 +1,81 @@
-"""RAFT: sample several answers to each prompt, keep the best by a reward model, fine-tune on what was kept, and again.
+"""RAFT: sample several answers to each prompt, keep the best by a reward, fine-tune on what was kept, and again.
 
-Paper: RAFT (arXiv 2304.06767), algorithm 1, with local ranking: only answers to the same prompt are compared, so a
-reward that is off by a constant of the prompt, or seen through any rising curve, keeps the same answers.
+Paper: RAFT (arXiv 2304.06767), algorithm 1.
 
-Reward: a span reward model's mean over the answer's tokens of p(good) - p(bad), or (`reduction`) its phrases counted:
-in a mean a missing step is one token of sixty, and answers grow short; counted, it weighs as much as a rude phrase.
-Where we differ: an adapter is trained, not all weights; a prompt whose answers all score the same is skipped (the
-paper keeps a random one); loss on the answer alone, its stop token included (the published script trains on the
-prompt too). Where the paper is silent: unfinished answers are never kept; an answer that cannot be scored is left
-out, not scored 0.
+    y[x, 1..K] ~ G_t ;  r~[x, k] = r(y[x, k]) - beta (log p_Gt - log p_G0)(y[x, k])              sums over the answer
+    keep = best    k*(x) = argmax_k r~[x, k]: only answers to the same prompt are compared
+           top     one answer to each of K times as many prompts, the best 1/K of all (the paper's appendix)
+           right   all answers that are right, each text once: the verifier's form (rejection sampling fine-tuning)
+    G_{t+1} = SFT(G_t on what was kept) :   -sum_t log p_t / tokens of the optimiser step, or (`mean`) by answers
+
+beta is in the ranking alone; the loss stays likelihood. Never kept: an answer that is empty, was cut off, holds what is
+forbidden, or that no judge can score (it is left out, not scored 0). A prompt whose answers all score the same is
+skipped (the paper keeps a random one). Where we differ: an adapter is trained (`trained = all`: all weights), each
+round goes on from the round before; the loss is on the answer alone, its stop token included (the published script
+trains on the prompt too).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from training import engine
-from training.recipes.asking import Ask, asks, asks_to_learn_from, draw, give_back, item_of, question_of, row_of
-from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
-from training.recipes.context import RunContext
+from training.recipes import ranking
+from training.recipes.answers import Answers
+from training.recipes.asking import Ask, asks_to_learn_from, row_of
+from training.recipes.base import Recipe, option
+from training.recipes.context import RecipeError, RunContext
+from training.recipes.online import HeldOut, Practice, answer, finish, seed_of
+from training.recipes.rewarding import NEEDS
+from training.recipes.rounds import Round, agreement, describe, show, write_kept
 from training.recipes.steps import steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from training.engine.objectives import Loss
-    from training.engine.packs import Budget, Pack, Row
+    from training.engine.packs import Pack, Row
     from training.engine.policy import Policy
-    from training.engine.rollouts import Sample, Sampling
-    from training.engine.scoring import SpanScorer
+    from training.engine.rollouts import Sample
+
+MEASURED = 32  # answers of a round on which its distance to the first model is measured
 
 
-class Config(RecipeConfig):
+class Config(Weights, Practice):
     """Options of raft."""
 
-    rounds: int = option(3, "how often to sample, rank and fine-tune", source="10-18 in the paper", ge=1, le=100)
-    prompts: int = option(64, "prompts of one round (b)", unit="prompts", source="2048 in the paper", ge=1, le=100_000)
-    samples: int = option(
-        8, "answers to each prompt (K)", unit="answers", source="8, 16, 32 in the paper", ge=1, le=256
-    )
+    rounds: int = option(3, "how often to sample, rank and fine-tune", source="paper: 10-18", ge=1, le=100)
+    prompts: int = option(64, "prompts of one round (b)", unit="prompts", source="paper: 2048", ge=1, le=100_000)
+    samples: int = option(8, "answers to each prompt (K)", unit="answers", source="paper: 8, 16, 32", ge=1, le=256)
     temperature: float = option(1.0, "of sampling: the highest that stays sane", source="paper's lambda", gt=0, le=2)
-    max_new_tokens: int = option(128, "longest answer", unit="tokens", source="paper: 128", ge=1, le=4096)
-    reduction: Literal["mean", "phrases"] = option(
-        "mean", "one number from the scores: the tokens' mean, or every good or bad phrase counting once", source="ours"
+    max_new_tokens: int = option(128, "longest answer", unit="tokens", source="paper: 128", ge=1, le=32768)
+    keep: Literal["best", "top", "right"] = option(
+        "best",
+        "the best answer to each prompt; the best of all answers to all prompts, one in K; or all that are right",
+        source="paper: best; its code calls top its default",
     )
     beta: float = option(
         0.0, "penalty for leaving the first model, in the ranking only", source="paper: 0", ge=0, le=10
     )
-    min_reward: float | None = option(None, "leave a prompt out when its best answer scores less; empty: never")
+    min_reward: float | None = option(
+        None, "the reward that a kept answer has at least; empty: any (with right: 1, as a program's that checks it)"
+    )
     forbid: str = option("", "regular expression: answers in which it is found are never kept")
+    mean: Literal["tokens", "answers"] = option(
+        "tokens", "the loss is a mean over tokens (long answers weigh more), or over answers", source="paper: tokens"
+    )
     epochs: int = option(2, "how often a round's kept answers are read", source="paper: 2", ge=1, le=50)
     batch_size: int = option(16, "answers that one step learns from", unit="answers", ge=1, le=1024)
-    lr: float = option(
-        2e-4, "learning rate; each round starts its own linear schedule", source="paper: 2e-5", gt=0, le=0.1
+    lr: float = option(2e-4, "learning rate; each round starts its own schedule", source="paper: 2e-5", gt=0, le=0.1)
+    every: int = option(1, "how often it is measured, and always at the end; 0: only then", unit="rounds", ge=0)
+    patience: int = option(
+        0, "end after so many measurements whose held-out reward was no new best; 0: never", source="paper: 3", ge=0
     )
-    rank: int = option(16, "rank of the adapter", ge=1, le=256)
-    passage_tokens: int = option(
-        256,
-        "how much of a prompt's passages the policy is shown: their best sentences; 0 shows none",
-        unit="tokens",
-        ge=0,
-    )
-    max_prompt_tokens: int = option(512, "longer prompts are left out and counted", unit="tokens", ge=8, le=32768)
-    held_out: int = option(
-        16, "prompts of the dev split on which each round is measured", unit="prompts", ge=0, le=1000
-    )
-    new_answers: int = option(
-        16, "answers of the final policy that go back to the people", unit="answers", ge=0, le=10_000
-    )
-    micro_batch_tokens: int = pack_tokens()
-    decode_rows: int = option(64, "answers written at one time; changes memory, not what is written", ge=1, le=4096)
 
     @field_validator("forbid")
     @classmethod
@@ -84,235 +86,210 @@ class Config(RecipeConfig):
             raise ValueError(f"not a regular expression: {error}") from error
         return value
 
+    @model_validator(mode="after")
+    def _can_be_measured(self) -> Config:
+        if self.patience and not (self.held_out and self.every):
+            raise ValueError("patience looks at the held-out reward: set held_out and every above 0")
+        return self
 
-@dataclass
-class Candidate:
-    """One sampled answer of a round; `reward` None: it cannot be kept, and `dropped` says why."""
 
-    sample: Sample
-    reward: float | None = None
-    dropped: str = ""
+class Best:
+    """The best held-out reward so far, and how many measurements ago that was."""
+
+    def __init__(self) -> None:
+        self.value, self.since = -math.inf, 0
+
+    def look(self, value: float) -> None:
+        self.since = 0 if value > self.value else self.since + 1
+        self.value = max(self.value, value)
+
+    def state_dict(self) -> dict[str, float]:
+        return {"value": self.value, "since": self.since}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.value, self.since = float(state["value"]), int(state["since"])
 
 
 def train(run: RunContext, config: Config) -> None:
     """G_0 is the base (or a given policy); each round makes the next; the last one's new answers go back to the
-    people. A checkpoint stands between two rounds.
+    people. A checkpoint stands between two rounds, and a round is a function of it.
     """
-    policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
+    policy = config.policy(run)
+    judge = config.judge(run, policy)
+    if config.keep == "top":
+        comparable(run)
+    learned = asks_to_learn_from(
+        run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens
     )
-    scorer = engine.scoring.SpanScorer.load(run.models["span_reward_model"], beside=policy)
-    fitting = {"passage_tokens": config.passage_tokens, "longest": config.max_prompt_tokens}
-    learned = asks_to_learn_from(run, policy.tokenizer, **fitting)
-    held_out = asks(run, policy.tokenizer, "dev", **fitting)[: config.held_out]
-    per_round = engine.loop.steps_of(min(config.prompts, len(learned)), size=config.batch_size, epochs=config.epochs)
+    prompts, n = (config.prompts * config.samples, 1) if config.keep == "top" else (config.prompts, config.samples)
+    prompts = min(prompts, len(learned))
+    per_round = engine.loop.steps_of(most(config, prompts), size=config.batch_size, epochs=config.epochs)
     total = per_round * config.rounds
+    held_out = HeldOut(run, config, policy, judge, total=total)
+    references = reference_rows(run, config, policy)
+    peak = Best()
     if run.resumed is None:
-        run.metrics(0, total, **measure(run, config, policy, scorer, held_out))
+        run.metrics(0, total, **perplexity(config, policy, references), **agreement(run, judge))
 
     rounds = engine.loop.Batches(range(config.rounds), size=1, steps=config.rounds)
-    for number in (one.number for one in steps(run, None, rounds, parts={"policy": policy})):
-        chosen = run.random(f"round {number}").sample(learned, min(config.prompts, len(learned)))  # D_t
-        groups = candidates(run, config, policy, chosen, config.samples, seed=run.seed * 1000 + number)  # y ~ G_t
-        score(config, policy, scorer, chosen, groups)  # r, or r~ with a beta
-        best = [rank([one.reward for one in group], least=config.min_reward) for group in groups]
-        rows = [
-            row_of(f"prompt {ask.prompt_id}", ask, group[place].sample)
-            for ask, group, place in zip(chosen, groups, best, strict=True)
-            if place is not None
-        ]  # B_t
-        write_kept(run, number, chosen, groups, best)
-        figures = describe(groups, best)
-        step = number * per_round
+    for step in steps(run, None, rounds, parts={"policy": policy, "best": peak}):
+        number, began = step.number, step.number * per_round
+        asked = run.random(f"round {number}").sample(learned, prompts)  # D_t
+        answers = answer(run, config, policy, judge, asked, n, seed=seed_of(run, number))  # y ~ G_t
+        found = ranked(config, policy, answers)
+        write_kept(run, number, found)
+        figures = {**describe(found), **distance(config, policy, answers)}
+        rows = [row_of(f"prompt {ask.prompt_id}", ask, sample) for ask, sample in found.chosen]
         if rows:
-            fine_tune(run, config, policy, rows, first_step=step, total=total, seed=run.seed * 1000 + number)  # G_{t+1}
+            fine_tune(
+                run, config, policy, rows, first_step=began, total=total, seed=run.seed * 1000 + number
+            )  # G_{t+1}
         else:
-            run.log(
-                f"Round {number + 1} kept nothing: all answers to each prompt scored alike or were dropped.",
-                level="warning",
-            )
-        run.metrics(
-            step + per_round, total, round=number + 1, **figures, **measure(run, config, policy, scorer, held_out)
-        )
-        show(run, step + per_round, chosen, groups, best)
-
-    figures = {f"held_out_{name}": value for name, value in measure(run, config, policy, scorer, held_out).items()}
-    policy.save(run.artifact_path)
-    if config.new_answers:
-        give_back(
-            run,
-            policy,
-            asks(run, policy.tokenizer, None, **fitting)[: config.new_answers],
-            sampling=sampling_of(config),
-            seed=run.seed * 1000 + 999,
-            rows=config.decode_rows,
-            passage_tokens=config.passage_tokens,
-        )
-    run.artifact(
-        kind="policy",
-        base=str(run.base_model),
-        prompt={"passage_tokens": config.passage_tokens},
-        parent=str(run.models["policy"]) if "policy" in run.models else None,
-        metrics=figures,
-    )
+            run.log(f"Round {number + 1} kept nothing: answers scored alike, or all were dropped.", level="warning")
+        if number + 1 == config.rounds or (config.every and (number + 1) % config.every == 0):
+            figures |= {**held_out(), **perplexity(config, policy, references)}
+            peak.look(figures.get("held_out_reward", -math.inf))
+            if config.patience and peak.since >= config.patience:
+                step.ended = f"the held-out reward was no new best in {peak.since} measurements."
+        run.metrics(began + per_round, total, round=number + 1, **figures)
+        show(run, began + per_round, found)
+    finish(run, config, policy, held_out)
 
 
-def rank(rewards: Sequence[float | None], *, least: float | None = None) -> int | None:
-    """Which answer to a prompt is kept: the best that could be scored, the first of equals.
-
-    None where nothing could be scored, where all of several score the same (there is nothing to learn from choosing
-    among them), or where the best scores below `least`.
+def comparable(run: RunContext) -> None:
+    """Raise RecipeError where a reward model knows only which of two answers to one prompt is better: its zero is
+    another one for each prompt.
     """
-    scored = [(reward, -place) for place, reward in enumerate(rewards) if reward is not None]
-    if not scored or (len(scored) > 1 and len({reward for reward, _ in scored}) == 1):
-        return None
-    best, place = max(scored)
-    return None if least is not None and best < least else -place
+    if "reward_model" not in run.models:
+        return
+    source = json.loads((run.models["reward_model"] / "redpen.json").read_text()).get("source", "pairs")
+    if source in ("pairs", "rankings"):
+        raise RecipeError(
+            "run.not_comparable",
+            f"This reward model learned from {source}: its scores of answers to different prompts cannot be compared.",
+            "Set keep to best, or choose a reward model from ratings or reactions.",
+        )
 
 
-def sampling_of(config: Config) -> Sampling:
-    """How answers are drawn, in training and afterwards."""
-    return engine.rollouts.Sampling(max_tokens=config.max_new_tokens, temperature=config.temperature)
+def most(config: Config, prompts: int) -> int:
+    """How many answers a round of so many prompts can keep."""
+    if config.keep == "top":
+        return max(1, prompts // config.samples)
+    return prompts * (config.samples if config.keep == "right" else 1)
 
 
-def candidates(
-    run: RunContext, config: Config, policy: Policy, chosen: Sequence[Ask], n: int, *, seed: int
-) -> list[list[Candidate]]:
-    """`n` answers to each prompt, none of them judged yet."""
-    drawn = draw(run, policy, chosen, n, sampling=sampling_of(config), seed=seed, rows=config.decode_rows)
-    return [[Candidate(one) for one in group] for group in drawn]
+# --- a round
 
 
-def score(
-    config: Config, policy: Policy, scorer: SpanScorer, chosen: Sequence[Ask], groups: Sequence[Sequence[Candidate]]
-) -> None:
-    """Reward each candidate, or say why it can never be kept."""
-    pairs = [(ask, one) for ask, group in zip(chosen, groups, strict=True) for one in group]
-    for _, one in pairs:
-        if not one.sample.finished:
-            one.dropped = "unfinished"
-        elif not one.sample.text.strip():
-            one.dropped = "empty"
-        elif config.forbid and re.search(config.forbid, one.sample.text):
-            one.dropped = "forbidden"
-    alive = [(ask, one) for ask, one in pairs if not one.dropped]
-    found = scorer.score_many([item_of(ask, one.sample) for ask, one in alive])
-    for (_, one), tokens in zip(alive, found, strict=True):
-        if tokens is None:
-            one.dropped = "cannot be scored"
-        else:
-            one.reward = engine.scoring.reward(tokens, reduction=config.reduction)
+def ranked(config: Config, policy: Policy, answers: Answers) -> Round:
+    """What each answer is worth in the ranking, or why it can never be kept; and what is kept."""
+    rewards = answers.rewards.tolist()
+    dropped = [
+        [why_not(config, one, reward) for one, reward in zip(group, values, strict=True)]
+        for group, values in zip(answers.groups, rewards, strict=True)
+    ]
+    worth: list[list[float | None]] = [
+        [None if why else reward for why, reward in zip(reasons, values, strict=True)]
+        for reasons, values in zip(dropped, rewards, strict=True)
+    ]
     if config.beta:
-        scored = [(ask, one) for ask, one in alive if one.reward is not None]
-        for (_, one), gap in zip(scored, log_ratios(config, policy, scored), strict=True):
-            one.reward = (one.reward or 0.0) - config.beta * gap
+        alive = [(p, k) for p, row in enumerate(worth) for k, value in enumerate(row) if value is not None]
+        pairs = [(answers.asks[p], answers.groups[p][k]) for p, k in alive]
+        for (p, k), gap in zip(alive, log_ratios(config, policy, pairs), strict=True):
+            worth[p][k] = (worth[p][k] or 0.0) - config.beta * gap
+    return Round(answers, worth, dropped, keep(config, answers, worth))
 
 
-def log_ratios(config: Config, policy: Policy, pairs: Sequence[tuple[Ask, Candidate]]) -> list[float]:
-    """log p_Gt(y|x) - log p_G0(y|x), summed over the answer's tokens: exactly 0 while the adapter has learned
-    nothing.
-    """
-    rows = [row_of(str(place), ask, one.sample) for place, (ask, one) in enumerate(pairs)]
-    return engine.policy.log_ratios(policy, rows, tokens=_budget(config))
+def why_not(config: Config, sample: Sample, reward: float) -> str:
+    """Why an answer can never be kept; empty where it can."""
+    if not sample.finished:
+        return "cut off"
+    if not sample.text.strip():
+        return "empty"
+    if config.forbid and re.search(config.forbid, sample.text):
+        return "forbidden"
+    return "cannot be scored" if math.isnan(reward) else ""
+
+
+def keep(config: Config, answers: Answers, worth: Sequence[ranking.Rewards]) -> list[list[int]]:
+    """The places of the answers that are kept, for each prompt."""
+    if config.keep == "top":
+        return ranking.top(worth, one_in=config.samples, least=config.min_reward)
+    if config.keep == "best":
+        return [ranking.best(one, least=config.min_reward) for one in worth]
+    least = 1.0 if config.min_reward is None else config.min_reward
+    texts = [[one.text for one in group] for group in answers.groups]
+    return [ranking.right(*one, least=least) for one in zip(worth, texts, strict=True)]
+
+
+def log_ratios(config: Config, policy: Policy, pairs: Sequence[tuple[Ask, Sample]]) -> list[float]:
+    """log p_Gt(y|x) - log p_G0(y|x), summed over the answer's tokens: exactly 0 while nothing has been learned."""
+    rows = [row_of(str(place), ask, one) for place, (ask, one) in enumerate(pairs)]
+    return engine.policy.log_ratios(policy, rows, tokens=config.budget)
 
 
 def fine_tune(
     run: RunContext, config: Config, policy: Policy, rows: list[Row], *, first_step: int, total: int, seed: int
 ) -> None:
-    """SFT on the kept answers: the token mean over each optimiser step; optimiser and schedule are the round's own."""
+    """SFT on the kept answers; optimiser and schedule are the round's own."""
     steps = engine.loop.steps_of(len(rows), size=config.batch_size, epochs=config.epochs)
-    loop = engine.loop.Loop(policy.parameters, lr=config.lr, steps=steps, schedule="linear")
-
-    def objective(pack: Pack) -> Loss:
-        return engine.objectives.sft(engine.logprobs.completion_logprobs(policy.model, pack).values)
-
+    loop = engine.loop.Loop(policy.parameters, lr=config.lr, steps=steps, schedule=config.schedule)
     policy.model.train()
     for batch in engine.loop.batches(rows, size=config.batch_size, epochs=config.epochs, seed=seed):
         run.check_stop()
-        packs = engine.packs.micro_batches(loop.processes.share(batch), tokens=_budget(config))
-        loop.forward_backward(run.heed(packs), objective)
-        values = loop.optim_step()
-        run.metrics(first_step + loop.step, total, **values)
+        packs = engine.packs.micro_batches(loop.processes.share(batch), tokens=config.budget, device=policy.device)
+        loop.forward_backward(run.heed(packs), lambda pack: loss_of(config, policy, pack))
+        run.metrics(first_step + loop.step, total, **loop.optim_step())
     policy.model.eval()
 
 
-def measure(
-    run: RunContext, config: Config, policy: Policy, scorer: SpanScorer, held_out: Sequence[Ask]
-) -> dict[str, float]:
-    """The mean reward of the policy's answers to held-out prompts, one each, always drawn with the same seeds."""
-    if not held_out:
+def loss_of(config: Config, policy: Policy, pack: Pack) -> Loss:
+    """The likelihood's mean over tokens or, each token weighing 1 / its answer's tokens, over answers."""
+    values = engine.logprobs.completion_logprobs(policy.model, pack).values
+    ragged = pack.ragged
+    weights = ragged.spread(1 / ragged.lengths().clamp_min(1)) if config.mean == "answers" else None
+    return engine.objectives.sft(values, weights=weights)
+
+
+# --- how far it has come
+
+
+def distance(config: Config, policy: Policy, answers: Answers) -> dict[str, float]:
+    """KL(G_t || G_0) in nats an answer, told from some of the round's; nothing where all weights are trained."""
+    if policy.full:
         return {}
-    groups = candidates(run, config, policy, held_out, 1, seed=run.seed)
-    items = [item_of(ask, one.sample) for ask, (one,) in zip(held_out, groups, strict=True)]
-    scored = [tokens for tokens in scorer.score_many(items) if tokens]
-    rewards = [engine.scoring.reward(tokens, reduction=config.reduction) for tokens in scored]
-    return {"held_out_reward": sum(rewards) / len(rewards)} if rewards else {}
+    pairs = list(zip(answers.asks, [group[0] for group in answers.groups], strict=True))[:MEASURED]
+    gaps = log_ratios(config, policy, pairs)
+    return {"kl/answer": sum(gaps) / len(gaps)}
 
 
-def describe(groups: Sequence[Sequence[Candidate]], best: Sequence[int | None]) -> dict[str, float]:
-    """The round in figures: rewards of all and of the kept, and what tells of trouble: ties, drops, sameness."""
-    everyone = [one for group in groups for one in group]
-    rewards = [one.reward for one in everyone if one.reward is not None]
-    kept = [group[place] for group, place in zip(groups, best, strict=True) if place is not None]
-    kept_rewards = [one.reward for one in kept if one.reward is not None]
-    pairs = [pair for one in kept for ids in [one.sample.ids] for pair in zip(ids, ids[1:], strict=False)]
-    return {
-        **({"reward": sum(rewards) / len(rewards)} if rewards else {}),
-        **({"kept_reward": sum(kept_rewards) / len(kept_rewards)} if kept_rewards else {}),
-        **({"kept_distinct_2": len(set(pairs)) / len(pairs)} if pairs else {}),
-        "kept": float(len(kept)),
-        "skipped_prompts": (len(groups) - len(kept)) / len(groups),
-        "dropped_answers": sum(bool(one.dropped) for one in everyone) / len(everyone),
-        "answer_tokens": sum(len(one.sample.ids) for one in everyone) / len(everyone),
-    }
+def reference_rows(run: RunContext, config: Config, policy: Policy) -> list[Row]:
+    """What people wrote or mended to prompts of the dev split, as rows."""
+    rows = []
+    for kind in ("demonstration", "rewrite"):
+        for place, record in enumerate(run.rows("dev", kind=kind)):
+            told = record["better"] if kind == "rewrite" else record
+            row = engine.answers.answer_row(
+                policy.tokenizer,
+                f"{kind} {place}",
+                record["messages"],
+                record["context"],
+                text=told["text"],
+                passage_tokens=config.passage_tokens,
+            )
+            if len(row.ids) <= config.max_prompt_tokens + config.max_new_tokens:
+                rows.append(row)
+    return rows
 
 
-def write_kept(
-    run: RunContext,
-    number: int,
-    chosen: Sequence[Ask],
-    groups: Sequence[Sequence[Candidate]],
-    best: Sequence[int | None],
-) -> None:
-    """The round's whole set, beside the artifact: what was sampled, how it scored, what was kept, and why not."""
-    with (run.artifact_path / f"round-{number + 1}.jsonl").open("w", encoding="utf-8") as file:
-        for ask, group, place in zip(chosen, groups, best, strict=True):
-            answers = [
-                {
-                    "text": one.sample.text,
-                    "reward": one.reward,
-                    "dropped": one.dropped,
-                    "seed": one.sample.seed,
-                    "kept": index == place,
-                }
-                for index, one in enumerate(group)
-            ]
-            file.write(json.dumps({"prompt_id": ask.prompt_id, "answers": answers}, ensure_ascii=False) + "\n")
-
-
-def show(
-    run: RunContext,
-    step: int,
-    chosen: Sequence[Ask],
-    groups: Sequence[Sequence[Candidate]],
-    best: Sequence[int | None],
-    n: int = 3,
-) -> None:
-    """A few prompts of the round with all their answers side by side."""
-    for ask, group, place in list(zip(chosen, groups, best, strict=True))[:n]:
-        run.sample(
-            step,
-            prompt_id=ask.prompt_id,
-            question=question_of(ask),
-            answers=[
-                {"text": one.sample.text, "reward": one.reward, "dropped": one.dropped, "kept": index == place}
-                for index, one in enumerate(group)
-            ],
-        )
-
-
-def _budget(config: Config) -> Budget:
-    return engine.packs.Budget(config.micro_batch_tokens, config.max_prompt_tokens + config.max_new_tokens)
+def perplexity(config: Config, policy: Policy, rows: Sequence[Row]) -> dict[str, float]:
+    """Of the reference answers' tokens under the policy as it is."""
+    total, count = 0.0, 0
+    with policy.scoring() as model:
+        for pack in engine.packs.micro_batches(rows, tokens=config.budget, device=policy.device):
+            values = engine.logprobs.completion_logprobs(model, pack).values
+            total, count = total - float(values.sum()), count + len(values)
+    return {"perplexity": math.exp(min(50.0, total / count))} if count else {}
 
 
 RECIPE = Recipe(
@@ -321,7 +298,7 @@ RECIPE = Recipe(
     paper="RAFT: Reward rAnked FineTuning for Generative Foundation Model Alignment (arXiv 2304.06767)",
     summary="Writes several answers to each prompt, learns from the one that the reward model likes best, and again.",
     consumes=("Prompt",),
-    needs=("span_reward_model",),
+    needs=(NEEDS,),
     takes=("policy",),
     produces="policy",
     Config=Config,
@@ -336,6 +313,7 @@ RECIPE = Recipe(
             "passage_tokens": 0,
             "held_out": 256,
             "batch_size": 64,
+            "patience": 3,
         },
         "laptop": {
             "rounds": 3,

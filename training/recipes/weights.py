@@ -34,5 +34,5 @@ class Weights(RecipeConfig):
         given: dict[str, Any] = {"parent": run.models.get("policy"), "seed": run.seed}
         if self.trained == "all":
             return engine.policy.Policy.load(run.base_model, full=True, **given)
-        rank: int = getattr(self, "rank")  # noqa: B009
-        return engine.policy.Policy.load(run.base_model, lora=engine.policy.Lora(rank=rank), **given)
+        lora = engine.policy.Lora(rank=self.rank)  # type: ignore[attr-defined]
+        return engine.policy.Policy.load(run.base_model, lora=lora, **given)
