@@ -1,6 +1,7 @@
 """What all toy worlds promise: prompts that are found again, fixed splits, truth and people that see only the text."""
 
 import random
+import re
 from collections import Counter
 
 import pytest
@@ -154,6 +155,19 @@ def test_people_name_what_is_wrong_in_varied_words(spec):
     )
     assert len(said) > (3 if known.name == "cycles" else 20)
     assert not any("{" in words for words in said)
+
+
+def test_a_critique_of_the_whole_quotes_what_is_wrong_and_says_it_in_many_ways():
+    known = world("words")
+    person = perfect(known, talks=1.0)
+    found = [(p, t, *person.critique(p, t, random.Random(p.id))) for p, t in known.corpus(60, seed=2)]
+    for prompt, text, value, words in found:
+        quoted = re.findall("“(.*?)”", words)
+        wrong = [text[d.start : d.end] for d in known.defects(prompt, text)]
+        assert set(quoted) <= set(wrong)
+        assert len(quoted) == min(3, len(wrong))
+        assert value == pytest.approx(known.true_quality(prompt, text), abs=1e-3)
+    assert len({re.sub("“.*?”", "", words) for *_, words in found}) > 50
 
 
 @pytest.mark.parametrize("spec", EVERY)

@@ -1,1 +1,1 @@
-"""Small seeded worlds whose truth is known, and simulated people who see only the text. Pure Python."""
+"""Small seeded worlds whose truth is known, and simulated people who see only the text. Plain Python, no torch."""

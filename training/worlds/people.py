@@ -119,6 +119,14 @@ class Annotator:
         words = next(words for least, words in self.manners.verdicts if quality >= least)
         return round(quality, 3), rng.choice(words)
 
+    def critique(self, prompt: Any, text: str, rng: random.Random) -> tuple[float, str]:
+        """A verdict from 0 to 1, and words on the whole that name up to three of the things this person saw."""
+        value, words = self.verdict(prompt, text, rng)
+        seen = [mark for mark in self.mark(prompt, text, rng) if mark.sentiment < 0]
+        named = sorted(rng.sample(seen, min(3, len(seen))))
+        told = [f"“{one.quote}”: {one.critique}" if one.quote else one.critique for one in named if one.critique]
+        return value, " ".join([words, *told])
+
     def tap(self, prompt: Any, text: str, rng: random.Random) -> str:
         """What this person taps as a user of the product: "like", "dislike", or "" (most say nothing, the lazy ones
         more often).

@@ -154,7 +154,7 @@ def _rating(about: _About, person: Annotator) -> Iterator[dict[str, Any]]:
 
 def _verdict(about: _About, person: Annotator) -> Iterator[dict[str, Any]]:
     for place, (answer, text) in enumerate(zip(about.answers, about.texts, strict=True)):
-        value, words = person.verdict(about.prompt, text, about.chance)
+        value, words = person.critique(about.prompt, text, about.chance)
         yield {
             **about.row("verdict", place, person, verdict="good" if value >= 0.5 else "bad", words=words),
             **answer,
