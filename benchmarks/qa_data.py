@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,25 @@ def rows(data: Path = DATA, *, tuning: bool = False) -> Iterator[dict[str, Any]]
         }
 
 
+PAIRS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))  # of the predictions, as the preferences are listed
+
+
+def preferences(data: Path = DATA, *, tuning: bool = False) -> dict[str, tuple[list[str], list[tuple[int, int]]]]:
+    """Of each prompt that is measured on, by its id: the four predictions, and (better, worse) of every pair of them
+    that people did not call equal.
+    """
+    found = {}
+    for number, example in enumerate(json.loads(data.read_text())):
+        if split_of(example["question"], tuning=tuning) == "test":
+            pairs = [
+                (left, right) if said == 1 else (right, left)
+                for (left, right), said in zip(PAIRS, example["preference"], strict=True)
+                if said
+            ]
+            found[f"qa-{number}"] = ([example[f"prediction {place}"] for place in range(1, 5)], pairs)
+    return found
+
+
 def write_snapshot(folder: Path, data: Path = DATA, *, tuning: bool = False) -> Path:
     """The rows as a snapshot's folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,3 +92,10 @@ def write_snapshot(folder: Path, data: Path = DATA, *, tuning: bool = False) -> 
     labels = [{"id": label, "key": label, "name": label, "sentiment": -1} for label in LABELS]
     (folder / "manifest.json").write_text(json.dumps({"labels": labels}))
     return folder
+
+
+def often(snapshot: Path, enough: int) -> list[str]:
+    """The types of error of which so many spans stand in the held-out answers."""
+    rows = [json.loads(line) for line in (snapshot / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    spans = Counter(span["label"] for row in rows if row["split"] == "test" for span in row["spans"])
+    return [label for label in LABELS if spans[label] >= enough]

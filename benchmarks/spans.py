@@ -1,8 +1,9 @@
 """span_reward_model on real human spans (QA-Feedback) and on the demo world, beside honest baselines.
 
-Token-level AUROC of "some error here" on prompts that nothing was trained or tuned on, with an interval from resampling
-prompts. Baselines see the same tokens: the position in the answer alone, and boosted trees on hand features (position,
-overlap of token and sentence with question and passages, novelty, length ...).
+Token-level AUROC, average precision and F1 of "some error here" on prompts that nothing was trained or tuned on, with
+intervals from resampling prompts; of the real spans also by type of error, with and without the passages, and whether
+the model's reward agrees with people's preferences. Baselines see the same tokens: the position in the answer alone;
+boosted trees and a penalised logistic regression on the evidence that the model is given, too (`engine.evidence`).
 
     python -m benchmarks.spans            both parts; the last line is one JSON object
     python -m benchmarks.spans --tune     a part of the train prompts instead of the held-out ones: for choosing options
@@ -25,12 +26,16 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from benchmarks import qa_data
-from training.engine import passages
+from benchmarks import qa_data, span_figures
+from training.engine.evidence import evidence
 from training.engine.measures import auroc
 from training.engine.models import ensure_base, load_base
-from training.engine.scoring import SpanScorer
+from training.engine.scoring import SpanScorer, TokenScore, reward
 from training.engine.tokens import Span, render_chat, spans_to_token_weights
 from training.recipes.context import Events, RunContext
 from training.recipes.registry import get
@@ -38,13 +43,13 @@ from training.recipes.registry import get
 ROOT = Path(__file__).resolve().parents[1]
 QA_CONFIG = {  # chosen by cross-validation over the train prompts: with so few answers an adapter learns them by heart
     "rank": 0,
+    "fit": "exact",
     "depth": 0.67,
     "pooled": True,
+    "phrases": True,
+    "evidence": True,
     "echo": False,
     "passage_tokens": 160,
-    "epochs": 6,
-    "batch_size": 8,
-    "head_lr": 2e-3,
     "balance": "none",
     "label_weight": 0.2,
     "max_tokens": 2048,
@@ -61,7 +66,8 @@ WORLD_CONFIG = {
     "passage_tokens": 160,
     "max_tokens": 1024,
 }
-RESAMPLES = 1000
+OURS, BLIND = "span_reward_model", "without passages"
+ENOUGH = 30  # held-out spans of a type of error, to be measured apart
 
 
 class Answer:
@@ -79,8 +85,14 @@ class Answer:
 
     @cached_property
     def features(self) -> np.ndarray:
-        """The hand features of its tokens."""
-        return features(self)
+        """The hand features of its tokens: where each stands, how its sentence relates to question and passages."""
+        return np.array(evidence(self.row["messages"], self.row["context"], self.text, self.offsets))
+
+    def of_type(self, label: str) -> list[bool]:
+        """Whether each of its tokens is marked with this type of error."""
+        spans = [Span(span["start"], span["end"], -1.0) for span in self.row["spans"] if span["label"] == label]
+        weights = spans_to_token_weights(self.text, self.offsets, spans, words_only=False)
+        return [weight < 0 for weight in weights[: len(self.offsets)]]
 
 
 def position(answer: Answer) -> list[float]:
@@ -88,85 +100,11 @@ def position(answer: Answer) -> list[float]:
     return [start / max(1, len(answer.text)) for start, _ in answer.offsets]
 
 
-def features(answer: Answer) -> np.ndarray:
-    """Hand features of every token: where it stands, and how its sentence relates to question, passages and answer."""
-    row, text = answer.row, answer.text
-    question = set(passages.words(passages.question_of(row["messages"])))
-    sources = [
-        set(passages.words(passage["text"][start:end]))
-        for passage in row["context"]
-        for start, end in passages.sentences(passage["text"])
-    ]
-    everything = set().union(*sources) if sources else set()
-    closest_to_question = max(sources, key=lambda words: overlap(words, question), default=set())
-    places = passages.sentences(text)
-    bags = [set(passages.words(text[start:end])) for start, end in places]
-    whole = set().union(*bags) if bags else set()
-    table = []
-    for index, (bag, (left, right)) in enumerate(zip(bags, places, strict=True)):
-        earlier = set().union(*bags[:index])
-        best = max((overlap(words, bag) for words in sources), default=0.0)
-        table.append(
-            [
-                index,
-                index / len(bags),
-                len(bags) - index - 1,
-                len(bags),
-                right - left,
-                len(bag),
-                overlap(question, bag),
-                overlap(bag, question),
-                overlap(bag, everything),
-                best,
-                overlap(bag, closest_to_question),
-                overlap(bag, earlier),
-                overlap(bag, whole - bag),
-                sum(character.isdigit() for character in text[left:right]),
-            ]
-        )
-    rows = []
-    for start, end in answer.offsets:
-        middle = (start + end) // 2
-        at = next((i for i, (left, right) in enumerate(places) if left <= middle < right), len(places) - 1)
-        left, right = places[at]
-        word = next(iter(passages.words(word_at(text, start))), "")
-        rows.append(
-            [
-                start,
-                start / max(1, len(text)),
-                len(text),
-                len(text) - start,
-                (start - left) / max(1, right - left),
-                float(word in question),
-                float(word in everything),
-                float(not text[start:end].strip().isalnum()),
-                *table[at],
-            ]
-        )
-    return np.array(rows, dtype=np.float64)
-
-
-def overlap(words: set[str], others: set[str]) -> float:
-    """The share of `words` that are among `others`."""
-    return len(words & others) / len(words) if words else 0.0
-
-
-def word_at(text: str, place: int) -> str:
-    """The word around a place."""
-    left = right = place
-    while left < len(text) and text[left].isspace():
-        left += 1
-    right = left
-    while left and text[left - 1].isalnum():
-        left -= 1
-    while right < len(text) and text[right].isalnum():
-        right += 1
-    return text[left:right]
-
-
-def trees(train: Sequence[Answer], test: Sequence[Answer], *, seed: int) -> list[list[float]]:
+def trees(
+    train: Sequence[Answer], test: Sequence[Answer], *, seed: int, label: str = "", size: tuple[int, int] | None = None
+) -> tuple[list[list[float]], tuple[int, int]]:
     """Boosted trees on the hand features, as good as we can make them: their size is chosen by cross-validation."""
-    grid = [(leaves, rounds) for leaves in (3, 4, 8, 16) for rounds in (50, 100)]
+    grid = [size] if size else [(leaves, rounds) for leaves in (3, 4, 8, 16) for rounds in (50, 100)]
     order = list(range(len(train)))
     random.Random(seed).shuffle(order)
     parts = [order[part::4] for part in range(4)]
@@ -185,65 +123,87 @@ def trees(train: Sequence[Answer], test: Sequence[Answer], *, seed: int) -> list
         scores: list[float] = []
         truth: list[bool] = []
         for part in parts:
-            model = make(leaves, rounds).fit(*stack([train[i] for i in order if i not in set(part)]))
+            model = make(leaves, rounds).fit(*stack([train[i] for i in order if i not in set(part)], label))
             for i in part:
                 scores += model.predict_proba(train[i].features)[:, 1].tolist()
-                truth += train[i].bad
+                truth += marked(train[i], label)
         return auroc(scores, truth) or 0.0
 
-    best = max(grid, key=lambda one: worth(*one))
-    say(f"trees: {best[0]} leaves, {best[1]} rounds")
-    model = make(*best).fit(*stack(train))
+    best = grid[0] if len(grid) == 1 else max(grid, key=lambda one: worth(*one))
+    model = make(*best).fit(*stack(train, label))
+    return [model.predict_proba(answer.features)[:, 1].tolist() for answer in test], best
+
+
+def regression(train: Sequence[Answer], test: Sequence[Answer], *, label: str = "") -> list[list[float]]:
+    """Logistic regression on the same features, its penalty chosen by cross-validation over answers."""
+    table, truth = stack(train, label)
+    prompts = np.repeat(np.arange(len(train)), [len(answer.bad) for answer in train])
+    folds = list(GroupKFold(4, shuffle=True, random_state=0).split(table, truth, prompts))
+    model = make_pipeline(
+        StandardScaler(),
+        GridSearchCV(LogisticRegression(), {"C": [1e-4, 1e-3, 1e-2, 1e-1]}, cv=folds, scoring="roc_auc"),
+    ).fit(table, truth)
     return [model.predict_proba(answer.features)[:, 1].tolist() for answer in test]
 
 
-def stack(answers: Sequence[Answer]) -> tuple[np.ndarray, np.ndarray]:
+def marked(answer: Answer, label: str = "") -> list[bool]:
+    """Whether each token is marked: with this type of error, or with any."""
+    return answer.of_type(label) if label else answer.bad
+
+
+def stack(answers: Sequence[Answer], label: str = "") -> tuple[np.ndarray, np.ndarray]:
     """Features and truth of all tokens."""
     table = np.concatenate([answer.features for answer in answers])
-    return table, np.array([bad for answer in answers for bad in answer.bad])
+    return table, np.array([bad for answer in answers for bad in marked(answer, label)])
 
 
-def measured(scores: Sequence[Sequence[float]], test: Sequence[Answer], *, seed: int = 0) -> dict[str, Any]:
-    """AUROC over all tokens with a 95 % interval, prompts resampled."""
-    chance = random.Random(seed)
+class Model:
+    """The recipe, trained on the snapshot's train split, and what it says of answers."""
 
-    def over(places: Sequence[int]) -> float:
-        value = auroc(
-            [score for place in places for score in scores[place]], [bad for place in places for bad in test[place].bad]
+    def __init__(self, folder: Path, snapshot: Path, base: Path, config: dict[str, Any], *, threads: int, seed: int):
+        folder.mkdir()
+        torch.set_num_threads(threads)
+        began, cpu = time.monotonic(), time.process_time()
+        run = RunContext(
+            directory=folder,
+            base_model=base,
+            events=Talkative(folder / "events.jsonl"),
+            snapshot=snapshot,
+            seed=seed,
+            threads=threads,
         )
-        return float("nan") if value is None else value
+        recipe = get("span_reward_model")
+        recipe.train(run, recipe.config(config))
+        self.seconds, self.cpu = round(time.monotonic() - began), round(time.process_time() - cpu)
+        self.scorer = SpanScorer.load(folder / "artifact", base=base)
 
-    everyone = range(len(test))
-    again = sorted(over([chance.choice(everyone) for _ in everyone]) for _ in range(RESAMPLES))
-    return {
-        "auroc": round(over(everyone), 4),
-        "low": round(again[int(0.025 * RESAMPLES)], 4),
-        "high": round(again[int(0.975 * RESAMPLES)], 4),
-    }
+    def tokens(self, answers: Sequence[Answer]) -> list[list[TokenScore]]:
+        """What it says of each token that is measured on."""
+        found = []
+        items = [{"messages": a.row["messages"], "context": a.row["context"], "text": a.text} for a in answers]
+        for answer, tokens in zip(answers, self.scorer.score_many(items), strict=True):
+            if tokens is None:
+                raise SystemExit(f"{answer.row['response_id']} is too long to be scored; raise max_tokens.")
+            found.append([token for token in tokens if token["text"].strip()])
+        return found
 
 
-def difference(
-    mine: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], test: Sequence[Answer], *, seed: int = 0
-) -> dict[str, float]:
-    """How much more AUROC, with an interval over the same resampled prompts: tighter than two intervals apart."""
-    chance = random.Random(seed)
-    everyone = range(len(test))
-
-    def over(places: Sequence[int]) -> float:
-        truth = [bad for place in places for bad in test[place].bad]
-        values = [auroc([s for place in places for s in scores[place]], truth) for scores in (mine, theirs)]
-        return (values[0] or 0.5) - (values[1] or 0.5)
-
-    again = sorted(over([chance.choice(everyone) for _ in everyone]) for _ in range(RESAMPLES))
-    return {
-        "more": round(over(everyone), 4),
-        "low": round(again[int(0.025 * RESAMPLES)], 4),
-        "high": round(again[int(0.975 * RESAMPLES)], 4),
-    }
+def bad(tokens: Sequence[Sequence[TokenScore]], label: str = "") -> list[list[float]]:
+    """How likely each token is wrong, or wrong in this way."""
+    return [[token["labels"][label] if label else token["bad"] for token in of_answer] for of_answer in tokens]
 
 
 def compare(
-    name: str, snapshot: Path, base: Path, config: dict[str, Any], *, threads: int, seed: int
+    name: str,
+    snapshot: Path,
+    base: Path,
+    config: dict[str, Any],
+    *,
+    threads: int,
+    seed: int,
+    labels: Sequence[str] = (),
+    preferences: dict[str, tuple[list[str], list[tuple[int, int]]]] | None = None,
+    blind: bool = False,
 ) -> dict[str, Any]:
     """Train on the snapshot's train split, score its test split, and the same for the baselines."""
     tokenizer = load_base(base)[1]
@@ -254,44 +214,76 @@ def compare(
     }
     train, test = answers["train"], answers["test"]
     say(f"{name}: {len(train)} train and {len(test)} held-out prompts, {sum(len(a.bad) for a in test)} held-out tokens")
-
-    by_position = [position(answer) for answer in test]
-    by_trees = trees(train, test, seed=seed)
-    found: dict[str, Any] = {"position": measured(by_position, test), "trees": measured(by_trees, test)}
-    say(f"{name}: position {found['position']}, trees {found['trees']}")
-
-    directory, learned = snapshot / "run", snapshot / "train"
-    directory.mkdir()
+    learned = snapshot / "train"
     learned.mkdir()
     (learned / "manifest.json").write_text((snapshot / "manifest.json").read_text())
     with (learned / "rows.jsonl").open("w", encoding="utf-8") as file:  # the recipe never sees a held-out row
         file.writelines(json.dumps(answer.row, ensure_ascii=False) + "\n" for answer in train)
-    torch.set_num_threads(threads)
-    began, cpu = time.monotonic(), time.process_time()
-    run = RunContext(
-        directory=directory,
-        base_model=base,
-        events=Talkative(directory / "events.jsonl"),
-        snapshot=learned,
-        seed=seed,
-        threads=threads,
-    )
-    recipe = get("span_reward_model")
-    recipe.train(run, recipe.config(config))
-    scorer = SpanScorer.load(directory / "artifact", base=base)
-    scored = scorer.score_many(
-        [{"messages": a.row["messages"], "context": a.row["context"], "text": a.text} for a in test]
-    )
-    by_model = []
-    for answer, tokens in zip(test, scored, strict=True):
-        if tokens is None:
-            raise SystemExit(f"{answer.row['response_id']} is too long to be scored; raise max_tokens.")
-        by_model.append([token["bad"] for token in tokens if token["text"].strip()])
-    found["span_reward_model"] = measured(by_model, test)
-    found["more_than_trees"] = difference(by_model, by_trees, test)
-    found["seconds"] = round(time.monotonic() - began)
-    found["cpu_seconds"] = round(time.process_time() - cpu)
-    say(f"{name}: span_reward_model {found['span_reward_model']} after {found['seconds']} s")
+
+    model = Model(snapshot / "run", learned, base, config, threads=threads, seed=seed)
+    tokens = {OURS: model.tokens(test)}
+    say(f"{name}: {OURS} after {model.seconds} s ({model.cpu} CPU-s)")
+    found: dict[str, Any] = {"seconds": model.seconds, "cpu_seconds": model.cpu}
+    if blind:
+        without = Model(snapshot / "blind", learned, base, {**config, "passage_tokens": 0}, threads=threads, seed=seed)
+        tokens[BLIND] = without.tokens(test)
+
+    size = None
+    for label in ("", *labels):
+        share = float(np.mean([value for answer in train for value in marked(answer, label)]))
+        later = auroc(
+            [at for one in train for at in position(one)], [bad for one in train for bad in marked(one, label)]
+        )
+        sign = 1 if (later or 0.5) >= 0.5 else -1
+        by_trees, size = trees(train, test, seed=seed, label=label, size=size)
+        methods = {
+            "position": [[sign * at for at in position(answer)] for answer in test],
+            "trees": by_trees,
+            "regression": regression(train, test, label=label),
+            **{which: bad(of_model, label) for which, of_model in tokens.items()},
+        }
+        truth = [marked(answer, label) for answer in test]
+        what = label or "any"
+        found[what] = span_figures.table(methods, truth, share=share, over="trees", seed=seed)
+        spans = sum(not label or span["label"] == label for answer in test for span in answer.row["spans"])
+        found[what]["held_out_spans"], found[what]["share"] = spans, round(float(np.mean(np.concatenate(truth))), 4)
+        say(f"{name}, {what}: {spans} held-out spans, {share:.3f} of the train tokens marked; trees of {size}")
+        for line in span_figures.lines({which: found[what][which] for which in methods}, "trees"):
+            say(line)
+    if preferences:
+        found["preferences"] = agreements(model, train, test, preferences, tokenizer, size, seed=seed)
+        say(f"{name}: agreement with preferences {found['preferences']}")
+    return found
+
+
+def agreements(
+    model: Model,
+    train: Sequence[Answer],
+    test: Sequence[Answer],
+    preferences: dict[str, tuple[list[str], list[tuple[int, int]]]],
+    tokenizer: Any,
+    size: tuple[int, int] | None,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """How often each reduction to one number ranks two predictions as people did, beside length and the trees."""
+    every, pairs = [], []
+    for answer in test:
+        texts, own = preferences[answer.row["response_id"]]
+        every += [Answer({**answer.row, "text": text, "spans": []}, tokenizer) for text in texts]
+        pairs.append(own)
+    of_trees, _ = trees(train, every, seed=seed, size=size)
+    tokens = model.tokens(every)
+    rewards = {
+        "longer": [float(len(answer.text)) for answer in every],
+        "trees, mean": [-float(np.mean(one)) for one in of_trees],
+        "span_reward_model, mean": [reward(one) for one in tokens],
+        "span_reward_model, phrases": [reward(one, reduction="phrases") for one in tokens],
+    }
+    found: dict[str, Any] = {"pairs": sum(map(len, pairs))}
+    for name, values in rewards.items():
+        by_prompt = [values[place : place + 4] for place in range(0, len(values), 4)]
+        found[name] = span_figures.agreement(by_prompt, pairs, seed=seed)
     return found
 
 
@@ -368,7 +360,17 @@ def main() -> None:
                 snapshot = qa_data.write_snapshot(folder / "qa", chosen.data, tuning=chosen.tune)
                 base = Path(ensure_base(chosen.bases / "smollm2-135m", say=say))
                 config = {**QA_CONFIG, **changes}
-                result["qa"] = compare("QA", snapshot, base, config, threads=chosen.threads, seed=chosen.seed)
+                result["qa"] = compare(
+                    "QA",
+                    snapshot,
+                    base,
+                    config,
+                    threads=chosen.threads,
+                    seed=chosen.seed,
+                    labels=qa_data.often(snapshot, ENOUGH),
+                    preferences=qa_data.preferences(chosen.data, tuning=chosen.tune),
+                    blind=True,
+                )
             else:
                 result["qa"] = None
                 say(f"There is no {chosen.data}: the real spans are left out.")
