@@ -23,8 +23,8 @@ READ = """
 import json
 from annotation.models import Task
 from training.worlds.demo import LABELS
-from training.worlds.support import World
-world, digit = World(0), {label.key: label.shortcut for label in LABELS}
+from training.worlds.registry import world as known
+world, digit = known("support"), {label.key: label.shortcut for label in LABELS}
 found = {}
 for task in Task.objects.filter(project__slug="demo", kind="spans", state="open").select_related("response__prompt"):
     prompt = world.prompt_from(task.response.prompt.messages, task.response.prompt.context)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from training import engine
-from training.recipes import rewarding
+from training.recipes import rewarding, spot_checks
 from training.recipes.asking import Ask, ask_of, draw
 from training.recipes.context import RunContext
 
@@ -81,7 +81,8 @@ class Watcher:
         first = self._seen(chosen, samples, raw, self.told(chosen, samples))
         base = self.watch.begin(first)
         self._say(base)
-        return {f"hack/{name}": value for name, value in {**self.watch.figures(first), "stock": 0.0}.items()}
+        figures = {f"hack/{name}": value for name, value in {**self.watch.figures(first), "stock": 0.0}.items()}
+        return figures | spot_checks.compare(self.run, self.config, policy, judge, self._weights)
 
     def __call__(self, answers: Answers) -> dict[str, float]:
         """A step's answers in figures; what is to be said stands in the log."""
