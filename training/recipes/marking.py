@@ -58,6 +58,18 @@ def sources_of(run: RunContext, policy: Policy, *, reader: str, score: Score) ->
             return [None if one is None else Marking(tuple(engine.marks.of_scores(one, how=score))) for one in scores]
 
         found["span_reward_model"] = by_scorer
+    if "critique_model" in run.models:
+        writer = engine.critique_writing.CritiqueWriter.load(run.models["critique_model"], beside=policy)
+
+        def by_critic(chosen: Sequence[Ask], samples: Sequence[Sample]) -> list[Marking | None]:
+            items = [item_of(*pair) for pair in zip(chosen, samples, strict=True)]
+            written = writer.write_many(items, heed=run.check_stop)
+            return [
+                None if one is None else Marking(one.located.spans, one.critique.words, one.located.lost)
+                for one in written
+            ]
+
+        found["critique_model"] = by_critic
     if reader:
         found["reader"] = by_reader(reader)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from training.recipes import (
     critique_grpo,
+    critique_model,
     dpo,
     evaluation,
     fine_grained_rlhf,
@@ -27,6 +28,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         span_reward_model.RECIPE,
+        critique_model.RECIPE,
         text2grad.RECIPE,
         raft.RECIPE,
         ppo.RECIPE,

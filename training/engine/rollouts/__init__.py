@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from training.engine.policy import Policy
 from training.engine.rollouts.backends import Backend, Own, Prompt, Transformers, require_logprobs, sample_with
 from training.engine.rollouts.conversations import Environment, Episode, Reply, episodes
-from training.engine.rollouts.sampling import NoLogprobs, Sample, Sampling, TruncatedSampling, seed_of
+from training.engine.rollouts.sampling import NoLogprobs, Sample, Sampling, TruncatedSampling, Walk, seed_of
 from training.engine.rollouts.weights import light
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Sampling",
     "Transformers",
     "TruncatedSampling",
+    "Walk",
     "episodes",
     "light",
     "require_logprobs",

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from training.engine.chats import Message
 from training.engine.rollouts import own, plain
-from training.engine.rollouts.sampling import Ask, Draft, NoLogprobs, Sample, Sampling, seed_of
+from training.engine.rollouts.sampling import Ask, Draft, NoLogprobs, Sample, Sampling, Walk, seed_of
 from training.engine.rollouts.stops import Stops
 
 
@@ -19,6 +19,7 @@ class Prompt:
 
     ids: Sequence[int] = ()
     messages: Sequence[Message] = ()
+    walk: Callable[[], Walk] | None = None  # what an answer may consist of: a fresh walk for each; own back ends only
 
 
 class Backend(Protocol):
@@ -109,4 +110,7 @@ def drafts_of(prompts: Sequence[Prompt], n: int, sampling: Sampling, seed: int) 
     for place, prompt in enumerate(prompts):
         if not len(prompt.ids):
             raise ValueError(f"Prompt {place} has no tokens, so there is nothing to answer.")
-    return [[Draft(place, seed_of(seed, place, k), sampling) for k in range(n)] for place in range(len(prompts))]
+    return [
+        [Draft(place, seed_of(seed, place, k), sampling, walk=prompt.walk and prompt.walk()) for k in range(n)]
+        for place, prompt in enumerate(prompts)
+    ]

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from training.engine.logprobs import causal_model, logits_of
 from training.engine.rollouts.draw import draw
-from training.engine.rollouts.sampling import Ask, Draft, Sampling
+from training.engine.rollouts.sampling import Ask, Draft, Sampling, restrained
 from training.engine.rollouts.stops import Stops
 from training.engine.rollouts.stream import Extension, Group, Prefix, Stream, own_attention, run
 from training.engine.rollouts.weights import light
@@ -144,7 +144,7 @@ class Writer:
         """A token for each draft of each group; those that go on are in `self.groups` afterwards."""
         drafts = [draft for group in groups for draft in group.drafts]
         numbers = torch.tensor([draft.draw for draft in drafts], dtype=torch.float64, device=self.device)
-        drawn = draw(scores, numbers, self.sampling)
+        drawn = draw(restrained(scores, drafts), numbers, self.sampling)
         full = drawn.full.tolist() if drawn.full is not None else [None] * len(drafts)
         over = [
             self.stops.take(draft, *told)

@@ -13,7 +13,7 @@ import torch
 
 from training.engine.logprobs import causal_model, logits_of
 from training.engine.rollouts.draw import draw
-from training.engine.rollouts.sampling import Ask, Draft, Sampling
+from training.engine.rollouts.sampling import Ask, Draft, Sampling, restrained
 from training.engine.rollouts.stops import Stops
 
 Then = tuple[Sequence[int], Draft]
@@ -65,7 +65,7 @@ def _decode(policy: Any, batch: Sequence[Ask], sampling: Sampling, stops: Stops,
     while True:
         heed()
         numbers = torch.tensor([draft.draw for draft in live], dtype=torch.float64, device=device)
-        drawn = draw(logits(output.last_hidden_state[:, -1]), numbers, sampling)
+        drawn = draw(restrained(logits(output.last_hidden_state[:, -1]), live), numbers, sampling)
         full = drawn.full.tolist() if drawn.full is not None else [None] * len(live)
         told = zip(live, drawn.tokens.tolist(), drawn.logprobs.tolist(), full, strict=True)
         left = [place for place, (draft, *values) in enumerate(told) if not stops.take(draft, *values)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from training.engine.packs import Row
 
@@ -106,6 +108,16 @@ def seed_of(seed: int, prompt: int, k: int) -> int:
     return (seed * 1_000_003 + prompt * 10_007 + k) % (2**62)
 
 
+class Walk(Protocol):
+    """What an answer may consist of, as it is written."""
+
+    def allowed(self) -> Sequence[int]:
+        """The ids of the tokens that may come next, at least one."""
+
+    def take(self, token: int) -> None:
+        """This one has come."""
+
+
 @dataclass
 class Draft:
     """An answer that is being written."""
@@ -118,6 +130,7 @@ class Draft:
     full: list[float] = field(default_factory=list)
     finished: bool = False
     stop: str | None = None
+    walk: Walk | None = None  # None: anything may be written
     numbers: list[float] = field(default_factory=list)  # made with the first token and gone after the last
 
     @property
@@ -143,3 +156,16 @@ class Ask:
 
     ids: Sequence[int]
     drafts: list[Draft]
+
+
+def restrained(scores: Tensor, drafts: Sequence[Draft]) -> Tensor:
+    """The logits [R, V] with -inf where a draft may not go on; log-probabilities are then those of what is left."""
+    if all(draft.walk is None for draft in drafts):
+        return scores
+    found = scores.clone()
+    for row, draft in enumerate(drafts):
+        if draft.walk is not None:
+            may = torch.tensor(draft.walk.allowed(), dtype=torch.int64, device=scores.device)
+            found[row] = -torch.inf
+            found[row, may] = scores[row, may]
+    return found

@@ -29,6 +29,8 @@ class Stops:
         """Append a token; whether the answer has ended with it."""
         draft.ids.append(token)
         draft.logprobs.append(logprob)
+        if draft.walk is not None:
+            draft.walk.take(token)
         if full is not None:
             draft.full.append(full)
         if token in self.tokens:
