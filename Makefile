@@ -69,7 +69,7 @@ chromium: ## Make sure that a Chromium is there for the browser tests.
 
 ## --- measure it: each ends with one JSON object on its last line
 
-BENCHES := train ingest ui pages spans raft fine-grained
+BENCHES := train ingest ui pages spans raft fine-grained raft-digits critique-grpo
 .PHONY: $(BENCHES:%=bench-%)
 bench-train: ## Speed and memory of the engine beside TRL at its best: training, sampling. Under 20 minutes.
 bench-ingest: ## Records taken in per second.
@@ -77,6 +77,8 @@ bench-ui: ## How fast the label page answers a key, in a real Chromium.
 bench-pages: ## Times and sizes of the pages.
 bench-spans: ## The span reward model against honest baselines, on real and on made feedback.
 bench-fine-grained: ## Rewards at segment ends against the same total at the end, and what the weights do.
+bench-critique-grpo: ## Refinements from critiques where GRPO is stuck, in the word world.
+bench-raft-digits: ## raft in the digit world: answers a prompt, rankings, noise.
 bench-raft: ## True quality of answers before and after raft in the demo world.
 $(BENCHES:%=bench-%): bench-%: $(VENV)/dev
 	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.$(subst -,_,$*) $(ARGS)

@@ -53,6 +53,7 @@ def test_one_answer_each_keeps_everything():
 
 def test_a_prompt_whose_answers_all_score_the_same_is_skipped():
     assert ranking.best([0.4, 0.4, 0.4]) == []
+    assert ranking.best([0.4, 0.4, 0.4], equals=True) == [0]
     assert ranking.top([[0.4], [0.4]], one_in=2) == [[], []]
 
 

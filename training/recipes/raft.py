@@ -10,9 +10,9 @@ Paper: RAFT (arXiv 2304.06767), algorithm 1.
 
 beta is in the ranking alone; the loss stays likelihood. Never kept: an answer that is empty, was cut off, holds what is
 forbidden, or that no judge can score (it is left out, not scored 0). A prompt whose answers all score the same is
-skipped (the paper keeps a random one). Where we differ: an adapter is trained (`trained = all`: all weights), each
-round goes on from the round before; the loss is on the answer alone, its stop token included (the published script
-trains on the prompt too).
+skipped (the paper keeps a random one; `equals = keep` the first). Where we differ: an adapter is trained (`trained =
+all`: all weights), each round goes on from the round before; the loss is on the answer alone, its stop token included
+(the published script trains on the prompt too).
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ class Config(Weights, Practice):
     )
     min_reward: float | None = option(
         None, "the reward that a kept answer has at least; empty: any (with right: 1, as a program's that checks it)"
+    )
+    equals: Literal["skip", "keep"] = option(
+        "skip",
+        "a prompt whose answers all score the same (with best): skipped, or its first answer kept",
+        source="ours",
     )
     forbid: str = option("", "regular expression: answers in which it is found are never kept")
     mean: Literal["tokens", "answers"] = option(
@@ -216,7 +221,7 @@ def keep(config: Config, answers: Answers, worth: Sequence[ranking.Rewards]) -> 
     if config.keep == "top":
         return ranking.top(worth, one_in=config.samples, least=config.min_reward)
     if config.keep == "best":
-        return [ranking.best(one, least=config.min_reward) for one in worth]
+        return [ranking.best(one, least=config.min_reward, equals=config.equals == "keep") for one in worth]
     least = 1.0 if config.min_reward is None else config.min_reward
     texts = [[one.text for one in group] for group in answers.groups]
     return [ranking.right(*one, least=least) for one in zip(worth, texts, strict=True)]

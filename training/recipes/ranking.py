@@ -14,15 +14,15 @@ Rewards = Sequence[float | None]
 SEGMENT = 100  # words of a segment of MSTTR
 
 
-def best(rewards: Rewards, *, least: float | None = None) -> list[int]:
+def best(rewards: Rewards, *, least: float | None = None, equals: bool = False) -> list[int]:
     """The best answer to a prompt, the first of equals: only their order counts, so that an offset of the prompt or any
     rising curve through the rewards keeps the same one.
 
-    None where nothing could be scored, where all of several score the same (there is nothing to learn from choosing
-    among them), or where the best scores below `least`.
+    None where nothing could be scored, where the best scores below `least`, or where all of several score the same:
+    there is nothing to learn from choosing among them. With `equals` the first of those is kept as well.
     """
     scored = [(reward, -place) for place, reward in enumerate(rewards) if reward is not None]
-    if not scored or (len(scored) > 1 and len({reward for reward, _ in scored}) == 1):
+    if not scored or (not equals and len(scored) > 1 and len({reward for reward, _ in scored}) == 1):
         return []
     highest, place = max(scored)
     return [] if least is not None and highest < least else [-place]
