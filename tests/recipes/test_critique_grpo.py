@@ -249,8 +249,8 @@ def test_refinements_and_who_was_rescued_stand_beside_the_artifact_and_in_the_sa
     assert first["critique"] == f'"{" ".join(first["answer"].split())}": no greeting'
     assert (first["refinement"], first["reward"], first["refined_reward"]) == ("Hi there", 0.0, 1.0)
     shown = run.of("sample")[0]["data"]
-    assert shown["rescued"]
     before, after = shown["answers"]
+    assert after["rescued"]
     assert before["critique"]
     assert "".join(words for kind, words in after["diff"] if kind != "gone") == "Hi there" == after["text"]
     card = json.loads((run.artifact / "redpen.json").read_text())

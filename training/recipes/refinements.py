@@ -133,6 +133,7 @@ def show(run: RunContext, step: int, attempts: Answers, found: Sequence[Sequence
             "text": one.after.text,
             "reward": number(one.worth),
             "kept": True,
+            "rescued": rescued(rewards, group),
             "diff": differences(one.before, one.after.text),
         }
         run.sample(
@@ -140,7 +141,6 @@ def show(run: RunContext, step: int, attempts: Answers, found: Sequence[Sequence
             prompt_id=ask.prompt_id,
             question=question_of(ask),
             answers=[before, after],
-            rescued=rescued(rewards, group),
         )
 
 
