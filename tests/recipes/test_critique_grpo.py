@@ -123,6 +123,28 @@ def test_the_policy_is_asked_up_to_three_times_to_criticise(monkeypatch):
     assert len({seed for _, seed in calls}) == 3
 
 
+def test_a_critique_models_words_and_poor_phrases_are_its_critique(monkeypatch, tmp_path):
+    from training.engine.critique_writing import CritiqueWriter, Written
+    from training.engine.critiques import Critique
+
+    temperatures = []
+
+    class Writer:
+        def write_many(self, items, *, temperature, **how):
+            temperatures.append(temperature)
+            said = Critique("Off the topic.", [], ["rain"])
+            return [Written(said, None) if item["text"] == "sun rain" else None for item in items]
+
+    monkeypatch.setattr(CritiqueWriter, "load", classmethod(lambda cls, folder, beside: Writer()))
+    run = RunContext(tmp_path, tmp_path, Events(tmp_path / "events"), models={"critique_model": tmp_path})
+    write = critics.by_model(run, None, temperature=0.7, rows=4)
+    attempts = [Attempt(asked(), text, right=False) for text in ("sun rain", "???")]
+    assert write(attempts, seed=1) == ['Off the topic.\n"rain": poor', None]
+    assert temperatures == [0.0, 0.7, 0.7]
+    with pytest.raises(RecipeError, match="none was given"):
+        critics.by_model(RunContext(tmp_path, tmp_path, run.events), None, temperature=0.7, rows=4)
+
+
 def test_the_policy_is_asked_again_with_its_answer_and_the_critique_in_the_last_question():
     ask = Ask("p", [{"role": "user", "content": "May I?"}], [], [])
     system, question = Refining("Be kind.", "Close with a dot.").messages(ask, "no", "The answer is wrong.")

@@ -144,6 +144,38 @@ def by_policy(run: RunContext, policy: Policy, *, sampling: Sampling, rows: int,
     return write
 
 
+def by_model(run: RunContext, policy: Policy, *, temperature: float, rows: int) -> Words:
+    """A critique model: its words, and a line for each phrase that it finds poor. It is asked up to three times, at
+    first for the likeliest critique.
+    """
+    if "critique_model" not in run.models:
+        raise RecipeError("run.input_missing", "The critic is a model, and none was given.", "Choose a critique model.")
+    writer = engine.critique_writing.CritiqueWriter.load(run.models["critique_model"], beside=policy)
+
+    def write(attempts: Sequence[Attempt], *, seed: int) -> list[str | None]:
+        found: list[str | None] = [None] * len(attempts)
+        for number in range(TRIES):
+            open_ones = [place for place, said in enumerate(found) if said is None]
+            items = [
+                {"messages": one.ask.messages, "context": one.ask.context, "text": one.text}
+                for one in (attempts[place] for place in open_ones)
+            ]
+            written = writer.write_many(
+                items,
+                temperature=temperature if number else 0.0,
+                seed=seed + 104_729 * number,
+                rows=rows,
+                heed=run.check_stop,
+            )
+            for place, one in zip(open_ones, written, strict=True):
+                if one is not None:
+                    lines = [rendered(quote, "poor") for quote in one.critique.poor]
+                    found[place] = "\n".join(filter(None, [one.critique.words.strip(), *lines])) or None
+        return found
+
+    return write
+
+
 def critic_messages(attempt: Attempt, truth: str | None) -> list[dict[str, Any]]:
     """What a model is asked when it is to criticise."""
     reference = f"\n\nReference answer:\n{truth}" if truth else ""

@@ -50,6 +50,7 @@ from training.recipes.critics import (
     Refining,
     Said,
     as_sampled,
+    by_model,
     by_policy,
     by_program,
     people_said,
@@ -84,9 +85,10 @@ class Config(Weights, Online):
         "what is said of an answer: right or wrong, the same with a right answer where people wrote one, or words",
         source="paper: text by a strong model; code: simple_gt",
     )
-    critic: Literal["self", "program", "people"] = option(
+    critic: Literal["self", "model", "program", "people"] = option(
         "self",
-        "who finds the words: the policy itself, a world's program, or people (of answers in the snapshot)",
+        "who finds the words: the policy itself, a critique model, a world's program, or people (of answers in the "
+        "snapshot)",
         source="paper: GPT-4o, and the policy itself",
     )
     program: str = option("", "the world whose program criticises, for demonstrations: words, support")
@@ -158,6 +160,8 @@ class Cast:
         words = None
         if by_words and config.critic == "program":
             words = by_program(config.program)
+        elif by_words and config.critic == "model":
+            words = by_model(run, policy, temperature=config.critique_temperature, rows=config.decode_rows)
         elif by_words:
             sampling = engine.rollouts.Sampling(
                 max_tokens=config.critique_tokens,
@@ -379,7 +383,7 @@ RECIPE = Recipe(
     "attempts fail. Writes twice as much as GRPO.",
     consumes=("Prompt", "Critique", "SpanCritique", "Rewrite"),
     needs=(),
-    takes=("reward_model", "span_reward_model", "policy"),
+    takes=("reward_model", "span_reward_model", "critique_model", "policy"),
     produces="policy",
     Config=Config,
     presets={
