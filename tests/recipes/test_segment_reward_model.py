@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from tests.recipes.conftest import carry_out
 from training.engine.heads import TokenHead
 from training.engine.segment_scoring import Category, SegmentScorer, columns_of
+from training.recipes.categories import categories_of, chosen_categories
 from training.recipes.context import RecipeError
 from training.recipes.registry import get
-from training.recipes.segment_reward_model import categories_of, reviewed
+from training.recipes.segment_reward_model import reviewed
 
 TINY = {
     "categories": "manners=rude_phrase+rambling, facts=invented_fact",
@@ -195,10 +196,7 @@ def test_what_cannot_be_learned_is_refused_in_words(tmp_path, base, some, change
 
 
 def test_without_categories_every_label_of_bad_phrases_is_one(trained, some):
-    from training.recipes.segment_reward_model import chosen_categories
-
-    config = get("segment_reward_model").config({"segments": "rambling=words:4"})
-    found = chosen_categories(trained.context, config)
+    found = chosen_categories(trained.context, "", facts="", segments="rambling=words:4")
     assert [one.name for one in found] == ["invented_fact", "rude_phrase", "missing_step", "rambling"]
     assert [one.segments for one in found] == ["clause", "clause", "clause", "words:4"]
     assert found[0] == Category(

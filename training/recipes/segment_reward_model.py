@@ -14,15 +14,15 @@ answer. Marks of several people count together.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import field_validator
 
 from training import engine
 from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
+from training.recipes.categories import categories_of, chosen_categories, segmenters_of
 from training.recipes.context import RecipeError, RunContext
 from training.recipes.learning import Record, listed
 from training.recipes.steps import steps
@@ -80,6 +80,9 @@ class Config(RecipeConfig):
     max_tokens: int = option(
         1024, "longer rows are cut at their end; segments that lost theirs are counted", unit="tokens", ge=16, le=32768
     )
+    precision: Literal["fp32", "bf16", "auto"] = option(
+        "fp32", "of the frozen base; auto takes bf16 where this machine is faster in it; what is trained is fp32"
+    )
     patience: int = option(
         0, "end after so many epochs without a better dev accuracy; the best weights are kept; 0: never", ge=0, le=1000
     )
@@ -111,14 +114,16 @@ class Reviewed:
 
 def train(run: RunContext, config: Config) -> None:
     """Learn from the snapshot's train split; measure on dev after each epoch and on test at the end."""
-    categories = chosen_categories(run, config)
+    categories = chosen_categories(run, config.categories, facts=config.facts, segments=config.segments)
     reading = engine.scoring.Reading(
         echo=config.echo, passage_tokens=config.passage_tokens, max_tokens=config.max_tokens
     )
+    precision = engine.models.fast_precision() if config.precision == "auto" else config.precision
     policy = engine.policy.Policy.load(
         run.base_model,
         lora=engine.policy.Lora(rank=config.rank, dropout=config.dropout),
         seed=run.seed,
+        precision=precision,
         depth=config.depth,
     )
     outputs = engine.segment_scoring.outputs_of(categories)
@@ -182,85 +187,11 @@ def train(run: RunContext, config: Config) -> None:
     run.artifact(
         kind="segment_reward_model",
         base=str(run.base_model),
+        precision=precision,
         depth=config.depth,
         **scorer.card(),
         metrics={**figures, "answers": len(data["train"])},
     )
-
-
-# --- categories
-
-
-def categories_of(words: str) -> dict[str, tuple[str, ...]]:
-    """From "relevance=Irrelevant+Redundant, factuality=Wrong-Grounding"; raise ValueError where it does not read so."""
-    found: dict[str, tuple[str, ...]] = {}
-    for piece in filter(None, (one.strip() for one in words.split(","))):
-        match = re.fullmatch(r"(\w+) *= *([^=]+)", piece)
-        labels = tuple(filter(None, (one.strip() for one in match[2].split("+")))) if match else ()
-        if match is None or not labels or match[1] in found:
-            raise ValueError(
-                f"“{piece}” is not a new category and its labels; write relevance=Irrelevant+Redundant, "
-                "factuality=Wrong-Grounding."
-            )
-        found[match[1]] = labels
-    return found
-
-
-def segmenters_of(words: str) -> dict[str, str]:
-    """From "relevance=clause, factuality=sentence"; raise ValueError where it does not read so."""
-    found = {}
-    for piece in filter(None, (one.strip() for one in words.split(","))):
-        name, _, how = (one.strip() for one in piece.partition("="))
-        if not how:
-            raise ValueError(f"“{piece}” is not a category and its segments; write relevance=clause.")
-        engine.segments.segmenter(how)
-        found[name] = how
-    return found
-
-
-def chosen_categories(run: RunContext, config: Config) -> list[Category]:
-    """The categories of the options, or one for each label of bad phrases; RecipeError where they name what is not."""
-    labels = [label for label in run.labels if (label.get("sentiment") or -1) < 0]
-    known = {str(one) for label in labels for one in names_of(label)}
-    named = categories_of(config.categories)
-    if not named:
-        named = {re.sub(r"\W", "_", str(label["key"])): (str(label["key"]),) for label in labels}
-    if not named:
-        raise RecipeError(
-            "run.categories",
-            "The snapshot has no labels of bad phrases, so there are no categories.",
-            "Label the marks, or write categories as bad=* to take all bad marks together.",
-        )
-    said = {one for labels_ in named.values() for one in labels_} - {"*"}
-    if known and (strange := sorted(said - known)):
-        there = ", ".join(str(label["key"]) for label in labels)
-        raise RecipeError(
-            "run.categories", f"There is no label {', '.join(strange)}; there are {there}.", "Name only these."
-        )
-    facts = {one.strip() for one in config.facts.split(",") if one.strip()}
-    cut = segmenters_of(config.segments)
-    if strange := sorted((facts | cut.keys()) - named.keys()):
-        raise RecipeError(
-            "run.categories",
-            f"facts and segments name {', '.join(strange)}; the categories are {', '.join(named)}.",
-            "Name only these.",
-        )
-    # a mark's label is stored by id, key or name: a category knows its labels by all of them
-    every = {name: {str(one) for one in names_of(label)} for label in labels for name in map(str, names_of(label))}
-    return [
-        engine.segment_scoring.Category(
-            name=name,
-            labels=tuple(sorted({one for label in said_ for one in every.get(label, {label})})),
-            segments=cut.get(name, "sentence" if name in facts else "clause"),
-            facts=name in facts,
-        )
-        for name, said_ in named.items()
-    ]
-
-
-def names_of(label: Mapping[str, Any]) -> set[Any]:
-    """All that a mark may call its label."""
-    return {label.get("id"), label.get("key"), label.get("name")} - {None}
 
 
 # --- what is learned from
