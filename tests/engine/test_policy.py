@@ -12,7 +12,7 @@ from training.engine.logprobs import completion_logprobs
 from training.engine.packs import Row, lay_out
 from training.engine.policy import Lora, Policy, log_ratios, reference_logprobs
 from training.engine.rollouts import Sampling, sample
-from training.engine.scoring import Reading, SpanScorer, card_of, disjoint, reward, segments_of
+from training.engine.scoring import Reading, SpanScorer, card_of, disjoint, reward, row_of
 from training.engine.tokens import render_chat
 
 ASK = [{"role": "user", "content": "How do I fill the tank of my Fernwell Mini?"}]
@@ -235,8 +235,9 @@ def test_sentences_of_different_answers_are_never_pooled_together(policy):
 
 
 def test_every_token_stands_in_a_sentence_of_its_answer(policy):
-    chat = render_chat(policy.tokenizer, ASK, response="One two. Three! 👍🏽 Four?")
-    found = segments_of(chat)
+    item = {"messages": ASK, "context": [], "text": "One two. Three! 👍🏽 Four?"}
+    chat = render_chat(policy.tokenizer, ASK, response=item["text"])
+    found = row_of(TokenHead(8, ["bad", "neutral", "good"]), Reading(), chat, item, name="a row").segments
     assert len(found) == sum(chat.completion_mask)
     text = chat.text[chat.response_start : chat.response_end]
     by_sentence = {}
