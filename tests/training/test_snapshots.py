@@ -73,6 +73,15 @@ def test_an_answer_reviewed_without_marks_is_a_row_and_one_nobody_reviewed_is_no
     assert row["reviewers"] == [str(cast.ben.pk)]
 
 
+def test_an_answer_that_was_sampled_here_keeps_its_tokens_and_their_log_probabilities(cast):
+    prompt = make_prompt(cast.project)
+    mark(make_response(prompt, "one", token_ids=[1, 2], token_logprobs=[-0.5, -0.25]), "one")
+    mark(make_response(prompt, "two"), "two")
+    rows = {row["text"]: row for row in rows_of(build_snapshot(cast.project, ANSWERS, cast.ada))}
+    assert (rows["one"]["token_ids"], rows["one"]["token_logprobs"]) == ([1, 2], [-0.5, -0.25])
+    assert not {"token_ids", "token_logprobs"} & set(rows["two"])
+
+
 def test_preferences_and_prompts_are_rows_of_their_own_kind(cast):
     prompt = make_prompt(cast.project, context=[{"id": "h1", "title": "Warranty", "text": "Two years."}])
     a, b = make_response(prompt, "Two years."), make_response(prompt, "Ten years.")

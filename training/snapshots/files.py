@@ -107,6 +107,7 @@ class ParquetRows:
                 ("choice", text),
                 ("strength", whole),
                 ("token_ids", tokens),
+                ("token_logprobs", arrow.list_(arrow.float64())),
                 ("answers", arrow.list_(arrow.struct([*fields, ("place", whole)]))),
                 ("chosen", text),
                 ("better", answer),

@@ -40,7 +40,7 @@ CHOSEN = f"""
 
 SQL: dict[RowKind, str] = {
     "response": f"""
-        SELECT p.split, p.id, p.messages, p.context, r.id, r.text, r.token_ids,
+        SELECT p.split, p.id, p.messages, p.context, r.id, r.text, r.token_ids, r.token_logprobs,
             (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', m.id, 'start', m.start, 'end', m."end", 'quote', m.quote, 'sentiment', m.sentiment,
                 'severity', m.severity, 'label', m.label_key, 'critique', m.critique, 'replacement', m.replacement,
@@ -105,12 +105,13 @@ def stream(project: Project, query: SnapshotQuery) -> Iterator[dict[str, Any]]:
                     yield SHAPES[kind](*values)
 
 
-def _response(split, prompt, messages, context, response, text, token_ids, marks, reviews) -> dict[str, Any]:
+def _response(split, prompt, messages, context, response, text, token_ids, logprobs, marks, reviews) -> dict[str, Any]:
     spans, reviews = json.loads(marks), json.loads(reviews)
     return {
         **prompt_of(split, prompt, messages, context),
         "kind": "response",
         **answer_of(response, text, token_ids),
+        **({"token_logprobs": logprobs} if token_ids and logprobs else {}),  # whether it is still a policy's own
         "spans": spans,
         "records": [span["id"] for span in spans],
         "reviewed": bool(reviews),
