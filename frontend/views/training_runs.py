@@ -115,7 +115,13 @@ def as_shown(event: dict[str, Any]) -> dict[str, Any]:
         answers = [{**one, "cuts": cuts(one)} for one in data["answers"]]
         return {"question": data.get("question", ""), "answers": answers}
     if isinstance(data.get("text"), str):
-        return {"pieces": pieces(data["text"], data.get("tokens") or []), "reward": data.get("reward")}
+        maps = {"marked": data.get("tokens") or [], **(data.get("maps") or {})}
+        return {
+            "question": data.get("question", ""),
+            "maps": [{"name": name, "pieces": pieces(data["text"], values)} for name, values in maps.items()],
+            "critique": data.get("critique", ""),
+            "reward": data.get("reward"),
+        }
     return {"other": json.dumps(data, ensure_ascii=False, indent=1)}
 
 
@@ -166,8 +172,14 @@ def marked(text: str, marks: list[list[Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def heat_of(score: float) -> int:
+    return round(20 * min(1.0, max(0.0, -score)))
+
+
 def pieces(text: str, tokens: list[list[float]]) -> list[dict[str, Any]]:
-    """The text cut at its tokens; `heat` 0 to 20 is how bad a token is. Offsets count code points, as Python does."""
+    """The text cut at its tokens; `heat` 0 to 20 is how bad a token is, `good` says that it earned something. Offsets
+    count code points, as Python does.
+    """
     found, at = [], 0
     for start, end, score in tokens:
         start, end = int(start), int(end)
@@ -175,7 +187,7 @@ def pieces(text: str, tokens: list[list[float]]) -> list[dict[str, Any]]:
             continue
         if start > at:
             found.append({"text": text[at:start], "heat": 0, "score": None})
-        found.append({"text": text[start:end], "heat": round(20 * min(1.0, max(0.0, -score))), "score": score})
+        found.append({"text": text[start:end], "heat": heat_of(score), "score": score, "good": score > 0})
         at = end
     if at < len(text):
         found.append({"text": text[at:], "heat": 0, "score": None})
