@@ -151,27 +151,29 @@ def at(figures: Sequence[dict[str, float]], step: int) -> dict[str, float]:
     return {name: round(sum(one[of] for one in some) / len(some), 4) for name, of in names.items()}
 
 
-def credit(place: Path, base: Path, seeds: Sequence[int], **options: Any) -> dict[str, Any]:
+def credit(place: Path, base: Path, seeds: Sequence[int], at_steps: Sequence[int], **options: Any) -> dict[str, Any]:
     """Fine-grained against holistic: the figures of every seed at each iteration, intervals, and what must hold."""
     runs: dict[str, list[list[dict[str, float]]]] = {"segments": [], "end": []}
     for seed in seeds:
         for pay, found in runs.items():
             began = time.process_time()
-            figures = practise(place / f"{pay}-{seed}", base, 24, seed=seed, pay=pay, steps=AT[-1], **options)
-            found.append([at(figures, step) for step in AT])
+            figures = practise(place / f"{pay}-{seed}", base, 24, seed=seed, pay=pay, steps=at_steps[-1], **options)
+            found.append([at(figures, step) for step in at_steps])
             say(f"seed {seed}, {pay}: {found[-1]}, {time.process_time() - began:.0f} CPU s")
     table: dict[str, Any] = {"seeds": runs}
     print("\nclean segments, coverage | fine-grained | holistic | difference")  # noqa: T201
-    for number, step in enumerate(AT):
+    for number, step in enumerate(at_steps):
         for what in ("clean", "coverage"):
             mine, theirs = ([one[number][what] for one in runs[pay]] for pay in ("segments", "end"))
             row = {"fine_grained": interval(mine), "holistic": interval(theirs), "difference": paired(mine, theirs)}
             table[f"{what}_at_{step}"] = row
             print(f"{what} at {step} | " + " | ".join(in_words(one) for one in row.values()))  # noqa: T201
-    for step in AT[:2]:
-        leads = [a[AT.index(step)]["clean"] - b[AT.index(step)]["clean"] for a, b in pairs_of(runs)]
+    for step in at_steps[:2]:
+        leads = [a[at_steps.index(step)]["clean"] - b[at_steps.index(step)]["clean"] for a, b in pairs_of(runs)]
         table[f"leads_by_0.05_at_{step}"] = f"{sum(lead >= 0.05 for lead in leads)} of {len(leads)}"
-    apart = [abs(a[number]["coverage"] - b[number]["coverage"]) for a, b in pairs_of(runs) for number in range(len(AT))]
+    apart = [
+        abs(a[number]["coverage"] - b[number]["coverage"]) for a, b in pairs_of(runs) for number in range(len(at_steps))
+    ]
     table["coverage_farthest_apart"] = round(max(apart), 4)
     return table
 
@@ -230,6 +232,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=1, help="options were chosen on 101")
     parser.add_argument("--wrong", type=float, default=0.0, help="share of the segments' verdicts turned round")
     parser.add_argument("--only", choices=("credit", "weights", "qa"), help="qa: heads on real marks, ten minutes")
+    parser.add_argument("--until", type=int, default=AT[-1], choices=AT, help="iterations of the first experiment")
     parser.add_argument("--bases", type=Path, default=Path(os.environ.get("DATA_DIR") or ROOT / "var") / "base")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
@@ -241,7 +244,9 @@ def main() -> None:
             result["qa"] = real(Path(place), chosen.bases)
         if chosen.only in (None, "credit"):
             base = ensure_world_base(chosen.bases, BASE, say=say)
-            result["credit"] = credit(Path(place), base, seeds, wrong=chosen.wrong)
+            result["credit"] = credit(
+                Path(place), base, seeds, [step for step in AT if step <= chosen.until], wrong=chosen.wrong
+            )
         if chosen.only in (None, "weights"):
             base = ensure_world_base(chosen.bases, BASE, say=say)
             result["weights"] = weighing(Path(place), base, seeds, wrong=chosen.wrong)
