@@ -5,9 +5,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+DAY = 24 * 3600
 
 
 def tiny_base() -> Path:
@@ -18,7 +20,7 @@ def tiny_base() -> Path:
     home = Path(tempfile.gettempdir())
     mine = home / f"redpen-tests-tiny-{source_hash()}"
     for stale in home.glob("redpen-tests-tiny-*"):
-        if stale != mine:
+        if stale != mine and time.time() - stale.stat().st_mtime > DAY:  # another checkout may be at work with its own
             shutil.rmtree(stale, ignore_errors=True)
     return Path(ensure_base(mine / "tiny", say=lambda text: None))
 

@@ -165,3 +165,21 @@ def test_words_and_the_chance_of_a_phrase_by_hand():
     assert phrases_of("Don't go!") == {"don't go", "go !", "don't go !"}
     assert fisher(3, 3, 0, 3) == pytest.approx(1 / 20)  # 1 of the C(6, 3) ways
     assert fisher(0, 3, 2, 3) == 1
+
+
+def test_what_chance_may_have_done_is_not_sure():
+    """Twice as long on average, of few prompts that are very different; a phrase in 4 of 12 that was in none of 12."""
+    first = [Seen(f"p{k}", f"plain {k}", 10 if k % 4 else 100) for k in range(12)]
+    recent = [Seen(f"q{k}", f"plain {k}" + " of course" * (k < 4), 10 if k % 2 else 130) for k in range(12)]
+    watch = Watch()
+    watch.begin(first)
+    assert watch.figures(recent)["length"] > 2
+    assert watch.sure(recent)["length"] == 1
+    assert risen(first, recent) == []
+    many = [one for kind in "abcd" for one in same(recent, kind)]
+    assert [one.words for one in risen([*first, *same(first, "e"), *same(first, "f")], many)] == ["of course"]
+
+
+def same(answers, kind):
+    """The same to other prompts."""
+    return [Seen(f"{kind}{k}", one.text, one.tokens) for k, one in enumerate(answers)]
