@@ -1,17 +1,18 @@
 """critique_grpo in the word world, where an answer is right or wrong as a whole and GRPO is stuck.
 
-Right is an answer of at least 8 own words and no foreign one: the tiny base writes one in some hundreds. Each policy
-answers 16 prompts 8 times in each of 60 updates. The world's program names the foreign words; a stand-in refines (it
-mends a named word with chance .8, and slips at a word with chance .01). Measured on the world's held-out prompts: how
-often one answer is right (pass@1), and for how many prompts one of 8 is.
+The toy of ../shared/methods/critique-grpo.md (b). Right is an answer of at least 8 own words and no foreign one: the
+tiny base writes one in some hundreds. Each policy answers 16 prompts 8 times in each of 60 updates; all weights learn,
+at the card's learning rate. The world's program names the foreign words, and that words are missing; a stand-in refines
+(it mends what is named with chance .8, and slips at a word with chance .01). Unlike the card's, these answers end when
+the policy says so. Measured on the world's held-out prompts: how often one answer is right (pass@1), and for how many
+prompts one of 8 is.
 
     critique_grpo    as in the paper                 no_critique    refinements after “the answer is wrong” alone
     grpo             Dr. GRPO: the same loss on the attempts alone   grpo_16    with twice as many attempts
     weight_p, weight_1    critique_grpo with p, or 1, in the place of f(p) = p / (p + .1)
 
-Learning rates were chosen for each side by itself on seeds that are not reported (`--tune`).
-
-    python -m benchmarks.critique_grpo       the last line is one JSON object
+    python -m benchmarks.critique_grpo                  the last line is one JSON object
+    python -m benchmarks.critique_grpo --tune 100       every arm at several learning rates, on a seed of no report
 """
 
 from __future__ import annotations
