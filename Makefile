@@ -69,7 +69,7 @@ chromium: ## Make sure that a Chromium is there for the browser tests.
 
 ## --- measure it: each ends with one JSON object on its last line
 
-BENCHES := train ingest ui pages spans raft fine-grained raft-digits critique-grpo nft spo
+BENCHES := train ingest ui pages spans raft fine-grained raft-digits critique-grpo nft spo text2grad
 .PHONY: $(BENCHES:%=bench-%)
 bench-train: ## Speed and memory of the engine beside TRL at its best: training, sampling. Under 20 minutes.
 bench-ingest: ## Records taken in per second.
@@ -82,6 +82,7 @@ bench-raft-digits: ## raft in the digit world: answers a prompt, rankings, noise
 bench-raft: ## True quality of answers before and after raft in the demo world.
 bench-nft: ## Right and wrong answers by likelihood beside RFT and Dr. GRPO at equal samples, over 5 seeds.
 bench-spo: ## Self-play where tastes go in circles, beside a reward model from the same labels, over 5 seeds.
+bench-text2grad: ## Marks on their own tokens against the same feedback as one number, in the word world.
 $(BENCHES:%=bench-%): bench-%: $(VENV)/dev
 	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.$(subst -,_,$*) $(ARGS)
 

@@ -1,0 +1,243 @@
+"""text2grad in the word world: rewards on the marked words against the same feedback as one number.
+
+Everything is the recipe itself (`training.recipes.text2grad`) on a tiny base of the world that is 128 wide (an adapter
+on one of 48 cannot say what it has learned: its frozen output layer allows no surer words). A perfect reader marks
+every answer: a word of the topic that was asked for +1, one of another topic -1, a filler nothing. One step is 32
+answers, so labels are steps times 32. What is compared, with the same answers a step, epochs, learning rate and KL:
+
+    span      every mark on its own token
+    scalar    their sum, as one number on the last token: PPO
+    foreign   the marks of another answer, to another prompt: a control
+    alone     every mark on its own token, and no token credited for what comes after it (gamma 0)
+    half      half of the marks are lost                flipped   a fifth of the marks has the wrong sign
+    span 24, scalar 24    answers of 24 words instead of 12
+
+True quality is the world's own, from 0 to 1 (0.5: as many wrong words as right ones). "Steps" is the first step from
+which the mean of ten is 0.75 or more (a mean delta of 0.5). Intervals are Student's over seeds.
+
+    python -m benchmarks.text2grad               5 seeds, about 13 CPU-minutes; the last line is one JSON object
+    python -m benchmarks.text2grad --seeds 1 --first-seed 0 --lr 5e-4     for choosing: seed 0 is not reported
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.harness import interval, paired, say
+from benchmarks.raft import carry_out
+from benchmarks.spans import ROOT
+from training.engine.policy import Policy
+from training.engine.rollouts import Sampling, sample
+from training.engine.scoring import prompt_ids
+from training.engine.tiny import Size
+from training.engine.tokens import Span
+from training.engine.world_bases import build_world_base
+from training.recipes import marking
+from training.recipes.asking import Ask
+from training.recipes.marking import Marking
+from training.worlds.registry import world as world_of
+
+BATCH = 32
+STEPS = 30
+WINDOW = 10
+ENOUGH = 0.75  # true quality: a mean delta of 0.5
+CONFIG: dict[str, Any] = {
+    "prompts": BATCH,
+    "samples": 1,
+    "steps": STEPS,
+    "epochs": 4,
+    "beta": 0.02,
+    "kl_estimator": "full",
+    "kl_target": None,
+    "critic": "adapter",
+    "temperature": 1.0,
+    "passage_tokens": 0,
+    "schedule": "constant",
+    "rank": 16,
+    "held_out": 0,
+    "new_answers": 0,
+    "watch_answers": 0,
+    "every": 0,
+    "micro_batch_tokens": 2048,
+}
+LR = {"lr": 1e-3, "critic_lr": 3e-3}  # the best of 5e-4 and 1e-3 on seed 0, for span and for scalar
+SIZE = Size(width=128, layers=2, heads=4, inner=352, context=512, rows=8000, batch=64, lr=4e-3, with_passages=0)
+Change = Callable[[Sequence[Span], random.Random], list[Span]]
+
+
+def half(spans: Sequence[Span], chance: random.Random) -> list[Span]:
+    """Half of the marks are lost."""
+    return [span for span in spans if chance.random() < 0.5]
+
+
+def flipped(spans: Sequence[Span], chance: random.Random) -> list[Span]:
+    """A fifth of the marks says the opposite."""
+    return [Span(one.start, one.end, one.score * (-1 if chance.random() < 0.2 else 1)) for one in spans]
+
+
+VARIANTS: dict[str, tuple[int, dict[str, Any], Change | None]] = {  # words, options, what happens to the marks
+    "span": (12, {"pay": "spans"}, None),
+    "scalar": (12, {"pay": "end"}, None),
+    "alone": (12, {"pay": "spans", "gamma": 0.0}, None),
+    "foreign": (12, {"pay": "shuffled"}, None),
+    "half": (12, {"pay": "spans"}, half),
+    "flipped": (12, {"pay": "spans"}, flipped),
+    "span 24": (24, {"pay": "spans"}, None),
+    "scalar 24": (24, {"pay": "end"}, None),
+}
+
+
+class Reading:
+    """A perfect reader whose marks may be spoiled on their way; it keeps how good each answer truly was."""
+
+    def __init__(self, world: Any, change: Change | None, seed: int) -> None:
+        self.world, self.change, self.chance = world, change, random.Random(f"marks {seed}")
+        self.quality: list[float] = []
+
+    def __call__(self, ask: Ask, text: str) -> Marking:
+        prompt = self.world.prompt_from(ask.messages, ask.context)
+        self.quality.append(self.world.true_quality(prompt, text))
+        spans = [Span(one.start, one.end, float(one.sentiment)) for one in self.world.marks(prompt, text)]
+        return Marking(tuple(self.change(spans, self.chance) if self.change else spans))
+
+
+def one(name: str, seed: int, bases: Path, folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    """One variant with one seed: its curve of true quality by steps, and held-out quality at the end."""
+    words, options, change = VARIANTS[name]
+    spec = "words" if words == 12 else f"words:{words}"
+    world = world_of(spec)
+    base = base_of(bases, spec)
+    reading = Reading(world, change, seed)
+    marking.READERS["bench"] = lambda argument: reading
+    prompts = world.prompts(10_000, seed=0, split="train")
+    folder.mkdir(parents=True)
+    with (folder / "prompts.jsonl").open("w") as file:
+        for prompt in prompts:
+            line = {"prompt_id": prompt.id, "messages": prompt.messages, "context": [], "split": "train"}
+            file.write(json.dumps(line) + "\n")
+    began = time.process_time()
+    config = {**CONFIG, **LR, "max_new_tokens": words + 1, "reader": "bench", **options, **changes}
+    given = {"base_model": base, "prompts_file": folder / "prompts.jsonl", "seed": seed}
+    policy = carry_out("text2grad", folder / "run", config, **given)
+    spent = time.process_time() - began
+    curve = [statistics.fmean(reading.quality[at : at + BATCH]) for at in range(0, len(reading.quality), BATCH)]
+    smooth = [statistics.fmean(curve[at - WINDOW + 1 : at + 1]) for at in range(WINDOW - 1, len(curve))]
+    return {
+        "curve": [round(value, 4) for value in curve],
+        "smooth": smooth,
+        "steps": reached(smooth, ENOUGH),
+        "first": curve[0],
+        "held_out": held_out(world, base, policy, words),
+        "seconds": spent,
+    }
+
+
+def base_of(bases: Path, spec: str) -> Path:
+    """The world's tiny base in this benchmark's size: made once."""
+    folder = bases / f"text2grad-{spec.replace(':', '-')}"
+    if not (folder / "redpen.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        build_world_base(folder, spec, size=SIZE, say=say)
+    return folder
+
+
+def reached(smooth: Sequence[float], level: float) -> float:
+    """The first step whose mean of ten is at this level; infinite where none is."""
+    return next((at + WINDOW for at, value in enumerate(smooth) if value >= level), math.inf)
+
+
+def held_out(world: Any, base: Path, adapter: Path, words: int) -> float:
+    """True quality of two answers to each test prompt."""
+    policy = Policy.open(base, adapter)
+    asked = world.prompts(40, seed=99, split="test")
+    ids = [prompt_ids(policy.tokenizer, one.messages, [], passage_tokens=0) for one in asked]
+    drawn = sample(policy, ids, 4, sampling=Sampling(max_tokens=words + 1), seed=7)
+    return statistics.fmean(world.true_quality(asked[one.prompt], one.text) for one in drawn)
+
+
+def capped(values: Sequence[float], cap: float) -> list[float]:
+    """What was never reached counts as one step more than there were."""
+    return [min(value, cap) for value in values]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=1, help="seed 0 is the one that settings were chosen on")
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--bases", type=Path, default=Path(os.environ.get("DATA_DIR") or ROOT / "var") / "base")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    changes: dict[str, Any] = {"steps": chosen.steps}
+    if chosen.lr:
+        changes |= {"lr": chosen.lr}
+    load = os.getloadavg()[0]
+    seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen.variants}
+    with tempfile.TemporaryDirectory(prefix="redpen-bench-text2grad-") as place:
+        for seed in seeds:
+            for name in chosen.variants:
+                found = one(name, seed, chosen.bases, Path(place) / f"{name} {seed}", changes)
+                runs[name].append(found)
+                last = found["smooth"][-1]
+                say(
+                    f"seed {seed}, {name}: steps {found['steps']}, quality {found['first']:.3f} -> {last:.3f}, "
+                    f"held out {found['held_out']:.3f}, {found['seconds']:.0f} CPU-s"
+                )
+    print(json.dumps(result_of(runs, cap=chosen.steps + 1) | {"load": [round(load, 1), round(os.getloadavg()[0], 1)]}))
+
+
+def result_of(runs: dict[str, list[dict[str, Any]]], *, cap: int) -> dict[str, Any]:
+    """Each variant's figures, the paired differences to scalar, and the card's two criteria."""
+    result: dict[str, Any] = {}
+    for name, found in runs.items():
+        steps = capped([run["steps"] for run in found], cap)
+        result[name] = {
+            "steps": interval(steps),
+            "labels": interval([BATCH * value for value in steps]),
+            "reached": sum(run["steps"] < math.inf for run in found),
+            "last_ten": interval([run["smooth"][-1] for run in found]),
+            "held_out": interval([run["held_out"] for run in found]),
+            "best": max(max(run["smooth"]) for run in found),
+            "cpu_seconds": round(statistics.fmean(run["seconds"] for run in found), 1),
+        }
+    for tail in ("", " 24"):
+        span, scalar = runs.get(f"span{tail}"), runs.get(f"scalar{tail}")
+        if not span or not scalar:
+            continue
+        mine, theirs = (capped([run["steps"] for run in some], cap) for some in (span, scalar))
+        result[f"span against scalar{tail}"] = {
+            "steps": paired(mine, theirs),
+            "held_out": paired([run["held_out"] for run in span], [run["held_out"] for run in scalar]),
+            "last_ten": paired([run["smooth"][-1] for run in span], [run["smooth"][-1] for run in scalar]),
+            "ratio_of_steps": [round(a / b, 3) for a, b in zip(mine, theirs, strict=True)],
+            "labels_to_reach_what_scalar_ends_with": [
+                BATCH * min(cap, reached(a["smooth"], b["smooth"][-1])) for a, b in zip(span, scalar, strict=True)
+            ],
+        }
+    if "span" in runs and "scalar" in runs:
+        ratios = result["span against scalar"]["ratio_of_steps"]
+        result["criterion: span needs at most 0.65 of scalar's steps"] = [value <= 0.65 for value in ratios]
+    if "foreign" in runs:
+        result["criterion: foreign marks stay below a mean delta of 0.3"] = [
+            max(run["smooth"]) < 0.65 for run in runs["foreign"]
+        ]
+    return result
+
+
+if __name__ == "__main__":
+    main()
