@@ -123,6 +123,7 @@ class Launching:
         launch = Launch(
             recipe=place.recipe,
             config=place.config,
+            preset="" if self.options.settings else "laptop",
             base_model=self.options.base_model,
             name=f"{self.comparison} {place.place}"[:120] if self.comparison.name else place.place[:120],
             seed=place.run_seed,

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from training.actions.base_models import add_base_model
 from training.models import BaseModel
 from training.runs import lease, worker
 from training.runs.child import count_gpus
+from training.runs.child import environment as environment_of_a_run
 
 Say = Callable[[str], None]
 SWEEP = 5.0  # seconds between two looks for runs whose worker has died
@@ -110,16 +112,42 @@ def work() -> None:
         worker.shutting_down.set()
 
     threading.Thread(target=leave_with_the_parent, daemon=True).start()
-    if not settings.ACCELERATE_CONFIG and not count_gpus() and not getattr(settings, "TRAINING_COMMAND", None):
-        # one process on the CPU: accelerate's launcher would load torch a second time to start it and do nothing else
-        settings.TRAINING_COMMAND = [sys.executable, "-m", "training.launch"]
-    swept = 0.0
-    while not worker.shutting_down.is_set():
-        if time.monotonic() - swept > SWEEP:
-            lease.take_back_lapsed()
-            swept = time.monotonic()
-        if not worker.work_once():
-            worker.shutting_down.wait(0.3)
+    with nursery():
+        swept = 0.0
+        while not worker.shutting_down.is_set():
+            if time.monotonic() - swept > SWEEP:
+                lease.take_back_lapsed()
+                swept = time.monotonic()
+            if not worker.work_once():
+                worker.shutting_down.wait(0.3)
+
+
+@contextmanager
+def nursery() -> Iterator[None]:
+    """Runs are forked from a process that has loaded torch, where that can be: one process a run, on the CPU."""
+    if settings.ACCELERATE_CONFIG or count_gpus() or getattr(settings, "TRAINING_COMMAND", None):
+        yield
+        return
+    script = str(Path(__file__).with_name("nursery.py"))
+    with tempfile.TemporaryDirectory(prefix="redpen-nursery-") as place:
+        path = f"{place}/socket"
+        started = subprocess.Popen(
+            [sys.executable, script, "serve", path],
+            stdin=subprocess.PIPE,
+            cwd=settings.BASE_DIR,
+            env={**environment_of_a_run(""), "PYTHONPATH": str(settings.BASE_DIR)},
+            start_new_session=True,
+        )
+        try:
+            while not Path(path).exists() and started.poll() is None:
+                time.sleep(0.1)
+            if started.poll() is None:
+                settings.TRAINING_COMMAND = [sys.executable, "-I", script, path]
+            yield
+        finally:
+            if started.stdin:
+                started.stdin.close()
+            started.wait()
 
 
 def world_base(spec: str, say: Say) -> str:

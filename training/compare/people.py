@@ -31,6 +31,8 @@ from training.worlds.registry import world as world_of
 STAFF = ("Ines", "Bao", "Olu", "Pia")  # of the world's people: a team as there are many, neither lazy nor hostile
 WRITER = Author.program("redpen:compare")
 PROMPTS = 600  # of a world, at most
+BROKEN_OFF = 0.1  # of the answers that people are shown
+BREAK_OFF = ("words", "support")  # in the other worlds half an answer is no answer
 NAME_LENGTH = 60
 
 
@@ -129,8 +131,14 @@ class Work:
         return found
 
     def careless(self, prompt: Any) -> str:
-        """What the world's base would write."""
-        return str(self.world.answer(prompt, self.chance).text)
+        """What the world's base would write. A part of the answers breaks off somewhere, as a sampled one may: a judge
+        that never saw one would take a single good word for the best answer.
+        """
+        text = str(self.world.answer(prompt, self.chance).text)
+        words = text.split(" ")
+        if self.world.name in BREAK_OFF and len(words) > 1 and self.chance.random() < BROKEN_OFF:
+            return " ".join(words[: self.chance.randrange(1, len(words))])
+        return text
 
     def stored(self, new: list[tuple[Prompt, str]], **more: Any) -> list[Response]:
         rows = []
