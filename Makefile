@@ -69,7 +69,7 @@ chromium: ## Make sure that a Chromium is there for the browser tests.
 
 ## --- measure it: each ends with one JSON object on its last line
 
-BENCHES := train ingest ui pages spans raft fine-grained raft-digits critique-grpo nft spo text2grad
+BENCHES := train ingest ui pages spans raft fine-grained raft-digits critique-grpo nft spo text2grad hacking-watch
 .PHONY: $(BENCHES:%=bench-%)
 bench-train: ## Speed and memory of the engine beside TRL at its best: training, sampling. Under 20 minutes.
 bench-ingest: ## Records taken in per second.
@@ -79,6 +79,7 @@ bench-spans: ## The span reward model against honest baselines, on real and on m
 bench-fine-grained: ## Rewards at segment ends against the same total at the end, and what the weights do.
 bench-critique-grpo: ## Refinements from critiques where GRPO is stuck, in the word world.
 bench-raft-digits: ## raft in the digit world: answers a prompt, rankings, noise.
+bench-hacking-watch: ## How often the watch for reward hacking speaks when nothing is hacked, and how soon when something is.
 bench-raft: ## True quality of answers before and after raft in the demo world.
 bench-nft: ## Right and wrong answers by likelihood beside RFT and Dr. GRPO at equal samples, over 5 seeds.
 bench-spo: ## Self-play where tastes go in circles, beside a reward model from the same labels, over 5 seeds.
