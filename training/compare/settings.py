@@ -52,8 +52,8 @@ BY_PROGRAM = {
     "rewrites": False,
 }  # where a checker judges, its world criticises
 
-# judges in the toy worlds, chosen on seed 100: at 0.01 the reward model of 600 comparisons learned nothing, at 0.003 the
-# span reward model of 300 answers learned nothing (token AUROC 0.53; at 0.01 and 20 epochs 0.93)
+# Judges in the toy worlds, chosen on seed 100: at 0.01 the reward model of 600 comparisons learned nothing, at 0.003
+# the span reward model of 300 answers learned nothing (token AUROC 0.53; at 0.01 and 20 epochs 0.93).
 BY_PAIRS = {"epochs": 8, "batch_size": 16, "lr": 0.003, "head_lr": 0.01}
 BY_MARKS = {"epochs": 20, "batch_size": 16, "lr": 0.01, "head_lr": 0.01}
 
