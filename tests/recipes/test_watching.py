@@ -152,3 +152,16 @@ def test_a_run_that_may_be_ended_must_be_measured_on_the_way():
         get("grpo").config({"on_hacking": "stop", "every": 0})
     with pytest.raises(ValidationError, match="no such checker"):
         get("grpo").config({"truth": "nobody"})
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if "watch" in recipe.inputs])
+def test_the_truth_that_a_run_names_is_asked_by_every_recipe(name, base, tmp_path, monkeypatch):
+    """Recipes that make their judge themselves bring the same watch with them."""
+    from types import SimpleNamespace
+
+    from training.recipes.watching import Watcher
+
+    named = judge_by(monkeypatch, variety, "wanted")
+    config = get(name).config({"truth": named})
+    watcher = Watcher.of(SimpleNamespace(models={}), config, None)
+    assert (watcher.name, watcher.truth is not None) == ("truth/quality", True)

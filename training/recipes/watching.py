@@ -43,7 +43,7 @@ class Watcher:
     @classmethod
     def of(cls, run: RunContext, config: Online, policy: Policy, *, truth: str = "") -> Watcher:
         """With the truth that this run was given: a program of this name or, without one, the model to watch with."""
-        if truth:
+        if truth := truth or config.truth:
             return cls(run, config, rewarding.by_program(truth), name="truth/quality", most=None)
         if ROLE in run.models:
             model = rewarding.by_model(run.models[ROLE], beside=policy)
