@@ -2,18 +2,22 @@
 
 import json
 import random
+import threading
 
 import pytest
 
 from tests.recipes.conftest import carry_out
 from tests.recipes.practice import practise
+from tests.recipes.test_launch import events, order
 from training import engine
+from training.launch import attempt
 from training.recipes import critique_model, marking
 from training.recipes.context import Events, RecipeError, RunContext
 from training.recipes.registry import get
 
 QUICK = {"epochs": 12, "batch_size": 8, "lr": 1e-2, "rank": 32, "guide": "none", "passage_tokens": 0, "max_tokens": 320}
-QUICK |= {"max_new_tokens": 120, "words": 40, "measured": 8, "max_left_out": 1.0}
+QUICK |= {"max_new_tokens": 120, "words": 40, "measured": 8, "max_left_out": 1.0, "micro_batch_tokens": 2048}
+BRIEF = {"max_new_tokens": 6, "passage_tokens": 0, "watch_answers": 0, "held_out": 0, "critic": "head", "fewest": 0.0}
 WORDS = ("water", "lamp", "plug", "tank", "app", "day", "hour", "home")
 
 
@@ -104,8 +108,7 @@ def test_a_model_loaded_from_its_folder_writes_what_it_wrote_alone_and_beside_a_
 
 
 def test_what_it_quotes_rewards_and_blames_tokens_in_text2grad(tmp_path, base, rows, trained, monkeypatch):
-    config = {"steps": 2, "prompts": 2, "samples": 2, "max_new_tokens": 6, "watch_answers": 0, "held_out": 0}
-    config |= {"critic": "head", "fewest": 0.0}
+    config = {**BRIEF, "steps": 2, "prompts": 2, "samples": 2}
     run = practise(
         tmp_path / "run",
         "text2grad",
@@ -139,3 +142,21 @@ def test_without_a_mark_there_is_nothing_to_learn(tmp_path, base):
     run = RunContext(directory=tmp_path, events=Events(tmp_path / "e.jsonl"), base_model=base, snapshot=tmp_path)
     with pytest.raises(RecipeError, match="None of the 1 critiques"):
         get("critique_model").train(run, get("critique_model").config(QUICK))
+
+
+def test_both_are_launched_like_any_run_one_after_the_other(tmp_path, base, rows):
+    config = {**QUICK, "epochs": 1, "measured": 2}
+    kept = {}
+    for recipe, changes in (
+        ("critique_model", config),
+        ("text2grad", {**BRIEF, "prompts": 2, "samples": 1, "steps": 1, "new_answers": 1}),
+    ):
+        folder = tmp_path / recipe
+        folder.mkdir()
+        order(folder, base, rows, recipe=recipe, config=changes, models=dict(kept))
+        assert attempt(folder, threading.Event()) == 0, events(folder)[-1]
+        said = events(folder)
+        assert said[-1]["type"] == "done"
+        (artifact,) = [event for event in said if event["type"] == "artifact"]
+        kept[recipe] = str(folder / artifact["path"])
+    assert json.loads((tmp_path / "text2grad" / "artifact" / "redpen.json").read_text())["kind"] == "policy"

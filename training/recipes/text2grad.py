@@ -176,7 +176,7 @@ def train(run: RunContext, config: Config) -> None:
         with policy.without_dropout():
             updates, told = experience(config, policy, critic, marked, beta=pull.beta, off_policy=by_people)
             figures = improve(run, config, policy, critic, loop, updates)
-        pull.follow(told["kl/answer"], int(marked.answers.counted().sum()))
+        pull.follow(told["kl/answer"], 0 if told["skipped/unjudged"] else int(marked.answers.counted().sum()))
         step.report(**marked.answers.figures(groups=False), **marked.figures(), **told, **figures)
         marked.show(run, policy, step.number + 1, updates)
     finish(run, config, policy, held_out, critic=critic.save(run))
