@@ -11,7 +11,7 @@ from training.models import Comparison, ModelVersion, Run
 from training.queries import comparisons as queries
 
 STYLE = re.compile(r"\sstyle=|<style|\son[a-z]+=\"|<script(?![^>]*src=)")
-OPTIONS = {"recipes": ["raft"], "seeds": [0, 1], "checker": "support", "base_model": "tiny"}
+OPTIONS = {"recipes": ["text2grad"], "seeds": [0, 1], "checker": "support", "base_model": "tiny"}
 
 
 def page(cast, path, person=None, status=200):
@@ -66,7 +66,7 @@ def test_the_form_starts_a_comparison_once_and_shows_what_is_wrong(marked):
     html = page(marked, "comparisons/new/")
     key = re.search(r'name="key" value="([^"]+)"', html)[1]
     client = marked.client(marked.ada)
-    body = {"recipes": ["raft"], "seeds": "2", "base_model": "tiny", "checker": "support", "key": key}
+    body = {"recipes": ["text2grad"], "seeds": "2", "base_model": "tiny", "checker": "support", "key": key}
     body |= {"test_prompts": "4", "test_samples": "2", "settings": "support", "name": "ours"}
     wrong = client.post("/p/lantern/comparisons/new/", {**body, "recipes": [], "seeds": "0"})
     assert wrong.status_code == 422
@@ -126,7 +126,7 @@ def test_a_finished_one_shows_table_and_plot(finished):
     assert "hx-get" not in html
     plot = cast.client(cast.vic).get("/p/lantern/comparisons/1/plot.svg")
     assert plot["Content-Type"] == "image/svg+xml"
-    assert b"raft" in plot.content
+    assert b"text2grad" in plot.content
     assert "before/evaluation" not in page(cast, "models/")  # an evaluation is no model
     assert ModelVersion.objects.filter(kind="evaluation").count() == 3
 
@@ -139,7 +139,7 @@ def test_everything_of_it_is_in_the_api(finished):
     assert found["report"]["lines"][0]["worth"]["mean"] == pytest.approx(0.65)
     waits = {one["place"]: one["after"] for one in found["trials"]}
     runs = {one["place"]: one["run"] for one in found["trials"]}
-    assert waits["raft/1/evaluation"] == [runs["raft/1/policy"]]
+    assert waits["text2grad/1/evaluation"] == [runs["text2grad/1/policy"]]
     assert api(cast, "comparisons/1/plot", cast.vic).content.startswith(b"<svg")
     assert api(cast, "comparisons/9").status_code == 404
 

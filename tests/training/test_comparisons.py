@@ -29,7 +29,7 @@ POLICIES = [name for name, recipe in registry.RECIPES.items() if recipe.produces
 
 @pytest.fixture
 def compared(committed):
-    """A project with what sft and raft need, which workers see."""
+    """A project with what sft and text2grad need, which workers see."""
     for split in ("train", "test"):
         prompt = make_prompt(committed.project, split=split)
         response = make_response(prompt, "Ten years.")
@@ -44,7 +44,7 @@ def compared(committed):
 
 
 def start(cast, **options):
-    given = {"recipes": ["sft", "raft"], "seeds": [0, 1], "checker": "support", "base_model": "tiny", **options}
+    given = {"recipes": ["sft", "text2grad"], "seeds": [0, 1], "checker": "support", "base_model": "tiny", **options}
     return start_comparison(project=cast.project, author=cast.ada, options=given)[0]
 
 
@@ -120,9 +120,9 @@ def test_what_cannot_be_compared_is_refused_with_its_place(options, pointer):
 
 def test_nothing_is_started_where_one_run_is_refused(compared):
     with pytest.raises(ComparisonRefused) as refused:
-        start(compared, recipes=["sft", "raft:samples=0"])
+        start(compared, recipes=["sft", "text2grad:samples=0"])
     assert refused.value.problems[0]["pointer"] == "/config/samples"
-    assert "raft:samples=0/0/policy" in refused.value.problems[0]["message"]
+    assert "text2grad:samples=0/0/policy" in refused.value.problems[0]["message"]
     assert not Run.objects.exists()
     assert not Snapshot.objects.exists()
 
@@ -133,18 +133,21 @@ def test_nothing_is_started_where_one_run_is_refused(compared):
 def test_a_comparison_goes_from_its_graph_to_a_table(compared, stand_in):
     comparison = start(compared)
     assert comparison.trials.count() == 1 + 2 * (1 + 2 * 2)  # before; for each seed a judge and two recipes' two runs
-    assert states(comparison)["raft/0/policy"] == "waiting"
+    assert states(comparison)["text2grad/0/policy"] == "waiting"
     carry_on()
     assert set(states(comparison).values()) == {"succeeded"}
-    raft = Run.objects.get(trials__place="raft/1/policy")
-    assert raft.inputs.get().model_version.run == Run.objects.get(trials__place="span_reward_model/1/judge")
+    text2grad = Run.objects.get(trials__place="text2grad/1/policy")
+    assert text2grad.inputs.get().model_version.run == Run.objects.get(trials__place="span_reward_model/1/judge")
     report = queries.report(comparison)
     lines = {line.subject: line for line in report.lines}
     assert report.before == 0.4
     assert (lines["sft"].worth.mean, lines["sft"].acts.mean, lines["sft"].cpu_seconds.mean) == (0.7, 2, 2.0)
-    assert (lines["raft"].acts.mean, lines["raft"].cpu_seconds.mean) == (6, 4.0)  # five marks and a clean answer
-    assert lines["raft"].win_rate.mean == 1.0
-    assert lines["raft"].tokens.mean == 100
+    assert (lines["text2grad"].acts.mean, lines["text2grad"].cpu_seconds.mean) == (
+        6,
+        4.0,
+    )  # five marks and a clean answer
+    assert lines["text2grad"].win_rate.mean == 1.0
+    assert lines["text2grad"].tokens.mean == 100
 
 
 def test_one_that_was_cancelled_is_resumed_from_where_it_stood(compared, stand_in):
@@ -173,7 +176,7 @@ def test_a_run_that_failed_takes_only_its_followers_with_it(compared, stand_in):
     lease.fail(hold, code="x", message="It broke.", action="Mend it.")
     chains.move_on()
     found = states(comparison)
-    assert (found["raft/0/policy"], found["raft/0/evaluation"]) == ("failed", "failed")
+    assert (found["text2grad/0/policy"], found["text2grad/0/evaluation"]) == ("failed", "failed")
     carry_on()
     assert states(comparison)["sft/0/evaluation"] == "succeeded"
     progress = queries.progress_of(comparison, queries.trials_of(comparison))
@@ -210,7 +213,7 @@ def test_marks_and_clean_answers_are_counted_as_acts(cast):
     project = world_project("words", cast.ada)
     campaign = labelled(project, "words", seed=0, acts=15)
     make_base()
-    options = {"recipes": ["raft"], "seeds": [0], "checker": "words", "campaigns": [campaign.pk]}
+    options = {"recipes": ["text2grad"], "seeds": [0], "checker": "words", "campaigns": [campaign.pk]}
     comparison, _ = start_comparison(project=project, author=cast.ada, options=options)
     judge = Run.objects.get(trials__comparison=comparison, trials__place="span_reward_model/0/judge")
     assert queries.acts_in(write_snapshot(judge.snapshot)) == 15
