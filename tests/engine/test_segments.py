@@ -93,9 +93,7 @@ def test_a_segment_ends_at_the_token_that_holds_its_last_character():
 
 @settings(max_examples=50, deadline=None)
 @given(text=texts, size=st.integers(1, 5))
-def test_with_any_tokenizer_every_segment_ends_in_order_and_not_before_its_last_character(
-    plain_tokenizer, text, size
-):
+def test_with_any_tokenizer_every_segment_ends_in_order_and_not_before_its_last_character(plain_tokenizer, text, size):
     cut = of_words(size)(text)
     offsets = plain_tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     found = end_tokens(text, cut, offsets)
