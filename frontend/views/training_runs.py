@@ -49,6 +49,8 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         "inputs": found.inputs.select_related("model_version"),
         "options": json.dumps(found.config, indent=1, ensure_ascii=False),
         "again": found.again.order_by("-number").first(),
+        "after": found.after.order_by("number"),
+        "costs": queries.costs(found),
         **status_of(request, found),
         **samples_of(found),
     }

@@ -104,3 +104,26 @@ def test_the_sweeper_finds_what_a_dead_worker_left_waiting(marked, monkeypatch):
     succeed(first)
     tasks.sweep()
     assert Run.objects.get(pk=second.pk).state == "queued"
+
+
+def test_a_runs_page_says_what_it_comes_after_and_what_it_has_cost(marked):
+    from training.runs import events
+
+    first = launch(marked)
+    second = launch(marked, "raft", after=(first.number,))
+    hold = lease.claim("w")
+    costs = {
+        "cpu_seconds": 2.5,
+        "loading_cpu_seconds": 1,
+        "seconds": 4,
+        "peak_memory": 3 * 2**20,
+        "tokens_written": 1234,
+    }
+    events.store(
+        hold, [{"type": "costs", "seq": 0, "at": 1.0, **costs}, {"type": "costs", "seq": 1, "at": 2.0, **costs}]
+    )
+    html = marked.client(marked.ada).get(f"/p/lantern/runs/{first.number}/").content.decode()
+    assert "2.5 s of CPU time" in html
+    assert "1,234 tokens written" in html  # the newest word counts, not the sum of what was told on the way
+    later = marked.client(marked.ada).get(f"/p/lantern/runs/{second.number}/").content.decode()
+    assert 'Comes after</dt><dd><a href="/p/lantern/runs/1/"' in later
