@@ -18,6 +18,7 @@ from tests.running import running
 from tests.tiny_base import copy_tiny_base
 
 MARKED = 10  # answers
+ENDED = re.compile("Succeeded|Failed|Cancelled", re.IGNORECASE)
 # what a careful reader would mark first in each answer that waits: text -> start, end, the label's digit, its words
 READ = """
 import json
@@ -33,31 +34,25 @@ for task in Task.objects.filter(project__slug="demo", kind="spans", state="open"
     found[task.response.text] = first and [first.start, first.end, digit[first.label], first.critique or "not so"]
 print("READ", json.dumps(found))
 """
-REWARD_MODEL = {
-    "epochs": "6",
-    "batch_size": "8",
-    "lr": "0.003",
-    "head_lr": "0.01",
-    "rank": "8",
-    "passage_tokens": "0",
-    "echo": "",
-}
+REWARD_MODEL = {"depth": "1", "passage_tokens": "0", "precision": "fp32"}  # else as the laptop's preset has it
 POLICY = {
-    "steps": "30",
+    "steps": "20",
     "prompts": "16",
     "samples": "2",
-    "max_new_tokens": "110",
-    "lr": "0.002",
+    "max_new_tokens": "100",
+    "score": "argmax",  # of ten thousand tokens most deserve neither praise nor blame
+    "lr": "0.001",
     "rank": "8",
     "passage_tokens": "0",
-    "held_out": "40",
+    "held_out": "30",
+    "watch_answers": "32",
     "new_answers": "4",
 }
 
 
 @pytest.fixture
 def redpen():
-    with running(DEMO="true", BASE_MODEL="tiny", TRAIN_THREADS="2") as one:
+    with running(DEMO="true", BASE_MODEL="tiny", TRAIN_THREADS="1") as one:
         copy_tiny_base(one.data_dir / "base" / "tiny")
         one.start_and_wait(240)
         yield one
@@ -79,8 +74,9 @@ def start(page: Page) -> None:
     """Press Train and see the run through to its end."""
     page.get_by_role("button", name="Train", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Run ", timeout=30_000)
-    expect(page.locator("figure.chart").first).to_contain_text("at step", timeout=10 * MINUTES)
-    expect(page.locator("#status")).to_contain_text("Succeeded", ignore_case=True, timeout=30 * MINUTES)
+    expect(page.locator("#status")).to_contain_text(ENDED, timeout=40 * MINUTES)
+    expect(page.locator("#status")).to_contain_text("Succeeded", ignore_case=True)
+    expect(page.locator("figure.chart").first).to_contain_text("at step")
 
 
 def mark(page: Page, known: dict) -> int:
@@ -172,11 +168,11 @@ def test_ten_marked_answers_and_a_policy_that_makes_fewer_of_the_faults(chromium
     expect(section.locator(".before-after").first).to_contain_text("Before")
     expect(section.locator("mark.bad").first).to_be_visible()
     before, after = (int(cell) for cell in section.locator("tbody tr").first.locator("td").all_inner_texts())
-    expect(page.locator("#charts-watch figure.chart", has_text="truth/quality")).to_be_visible()
     screenshot(page, "story-4-before-and-after", full=True)
     rows = [row.split("\t") for row in section.locator("tbody tr").all_inner_texts()]
     log = page.locator("#log-lines li.warning").all_inner_texts()
     print(json.dumps({"seconds": told, "marked": rows, "warnings": log}, ensure_ascii=False))  # noqa: T201
+    expect(page.locator("#charts-watch figure.chart", has_text="truth/quality")).to_be_visible()
     context.close()
     assert complaints == []
     assert before > 0
