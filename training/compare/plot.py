@@ -26,7 +26,7 @@ def svg(report: Report) -> str:
     """The figure; with a sentence where there is nothing to draw yet."""
     lines = report.lines
     rows = math.ceil(len(lines) / 3)
-    height = TOP + HIGH + 56 + ROW * rows + 12
+    height = TOP + HIGH + 56 + ROW * rows + 36
     name = METRICS.get(report.metric, report.metric)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
@@ -44,6 +44,8 @@ def svg(report: Report) -> str:
         y = TOP + HIGH + 62 + ROW * (place // 3)
         text = f"{LETTERS[place % len(LETTERS)]}  {line.subject}  {line.worth.mean:.3f}"
         parts.append(f'<text x="{x}" y="{y}" fill="{_colour(place)}">{escape(text)}</text>')
+    about = f"Lines: {round(100 * report.level)} % intervals over seeds. Side by side: at (nearly) the same cost."
+    parts.append(f'<text x="{LEFT}" y="{height - 12}" fill="#555">{about}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -90,14 +92,14 @@ def _panel(
         column = round(across(of(line)) / 14)
         shift = at.get(column, 0)
         at[column] = shift + 1
-        x = across(of(line)) + (1 if shift % 2 else -1) * ((shift + 1) // 2) * 13
+        x = across(of(line)) + (1 if shift % 2 else -1) * ((shift + 1) // 2) * 9
         x = min(max(x, left + 8), left + WIDE - 8)
         colour = _colour(place)
         if line.worth.low is not None and line.worth.high is not None:
             ends = up(max(low, line.worth.low)), up(min(high, line.worth.high))
             parts.append(f'<path d="M{x:.1f} {ends[0]:.1f}V{ends[1]:.1f}" stroke="{colour}" stroke-width="1.5"/>')
         y = up(line.worth.mean)
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="8" fill="#fff" stroke="{colour}" stroke-width="1.5"/>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="#fff" stroke="{colour}" stroke-width="1.5"/>')
         parts.append(
             f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" font-size="11" fill="{colour}">'
             f"{LETTERS[place % len(LETTERS)]}</text>"
