@@ -72,7 +72,7 @@ CONFIG: dict[str, Any] = {
     "every": 0,
     "micro_batch_tokens": 2048,
 }
-LR = {"lr": 1e-3, "critic_lr": 3e-3}  # the best of 5e-4 and 1e-3 on seed 0, for span and for scalar
+LR = {"lr": 1e-3, "critic_lr": 3e-3}  # of 5e-4 and 1e-3 the better one on seed 0, for span and for scalar
 SIZE = Size(width=128, layers=2, heads=4, inner=352, context=512, rows=8000, batch=64, lr=4e-3, with_passages=0)
 Change = Callable[[Sequence[Span], random.Random], list[Span]]
 
