@@ -92,7 +92,13 @@ TOY = Settings(
         "reward_model": BY_PAIRS,
         "preference_model": BY_PAIRS,
         "span_reward_model": {**BY_MARKS, "echo": False},
-        "segment_reward_model": {**BY_MARKS, "pooled": True, "categories": "bad=*", "segments": "bad=words:4"},
+        "segment_reward_model": {
+            **BY_MARKS,
+            "shortest": 1,
+            "pooled": True,
+            "categories": "bad=*",
+            "segments": "bad=words:4",
+        },
     },
     checked={
         "nft": {"threshold": 0.75},
@@ -130,7 +136,13 @@ SUPPORT = Settings(
         "reward_model": {"epochs": 4, "batch_size": 8},
         "preference_model": {"epochs": 4, "batch_size": 8},
         "span_reward_model": {"epochs": 4, "batch_size": 8, "echo": False},
-        "segment_reward_model": {"epochs": 4, "batch_size": 8, "categories": "bad=*", "segments": "bad=sentence"},
+        "segment_reward_model": {
+            "epochs": 4,
+            "batch_size": 8,
+            "shortest": 1,
+            "categories": "bad=*",
+            "segments": "bad=sentence",
+        },
     },
     checked={
         "nft": {"threshold": 0.75},
