@@ -108,7 +108,7 @@ clean: ## Remove .venv and all caches. The data folder var/ stays.
 help:
 	@echo "Redpen. make TARGET, where TARGET is one of:"; echo
 	@awk -F ':.*## ' '/^## ---/ {sub(/^## --- /, ""); print "  " $$0} \
-	    /^[a-z-]+:.*## / {printf "    %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	    /^[a-z0-9-]+:.*## / {printf "    %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo; echo "  TORCH=\"$(TORCH)\" says where torch comes from; the head of the Makefile and README.md say more."
 
 # What has been installed is remembered in files inside .venv: a second start installs nothing.

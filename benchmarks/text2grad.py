@@ -1,22 +1,24 @@
 """text2grad in the word world: rewards on the marked words against the same feedback as one number.
 
-Everything is the recipe itself (`training.recipes.text2grad`) on a tiny base of the world that is 128 wide (an adapter
-on one of 48 cannot say what it has learned: its frozen output layer allows no surer words). A perfect reader marks
-every answer: a word of the topic that was asked for +1, one of another topic -1, a filler nothing. One step is 32
-answers, so labels are steps times 32. What is compared, with the same answers a step, epochs, learning rate and KL:
+Everything is the recipe itself (`training.recipes.text2grad`), as in the card's toy: all weights of the world's tiny
+base learn, the critic is a layer on the policy's states that teaches them, learning rate 1e-3 on every side. A perfect
+reader marks every answer: a word of the topic that was asked for +1, one of another topic -1, a filler nothing, and
+where words are missing at the end -1 on the token that ended it. One step is 32 answers, so labels are steps times 32.
+What is compared, with the same answers a step, epochs, learning rate and KL:
 
     span      every mark on its own token
     scalar    their sum, as one number on the last token: PPO
     foreign   the marks of another answer, to another prompt: a control
     alone     every mark on its own token, and no token credited for what comes after it (gamma 0)
     half      half of the marks are lost                flipped   a fifth of the marks has the wrong sign
+    tuned     scalar with the learning rate that is best for it (2e-3, at which span falls apart)
     span 24, scalar 24    answers of 24 words instead of 12
 
 True quality is the world's own, from 0 to 1 (0.5: as many wrong words as right ones). "Steps" is the first step from
 which the mean of ten is 0.75 or more (a mean delta of 0.5). Intervals are Student's over seeds.
 
-    python -m benchmarks.text2grad               5 seeds, about 13 CPU-minutes; the last line is one JSON object
-    python -m benchmarks.text2grad --seeds 1 --first-seed 0 --lr 5e-4     for choosing: seed 0 is not reported
+    python -m benchmarks.text2grad               5 seeds, about 7 CPU-minutes; the last line is one JSON object
+    python -m benchmarks.text2grad --seeds 1 --first-seed 101 --lr 5e-4     for choosing: seed 101 is not reported
 """
 
 from __future__ import annotations
@@ -41,9 +43,8 @@ from benchmarks.spans import ROOT
 from training.engine.policy import Policy
 from training.engine.rollouts import Sampling, sample
 from training.engine.scoring import prompt_ids
-from training.engine.tiny import Size
 from training.engine.tokens import Span
-from training.engine.world_bases import build_world_base
+from training.engine.world_bases import ensure_world_base
 from training.recipes import marking
 from training.recipes.asking import Ask
 from training.recipes.marking import Marking
@@ -61,19 +62,18 @@ CONFIG: dict[str, Any] = {
     "beta": 0.02,
     "kl_estimator": "full",
     "kl_target": None,
-    "critic": "adapter",
+    "trained": "all",
+    "critic": "shared",
     "temperature": 1.0,
     "passage_tokens": 0,
     "schedule": "constant",
-    "rank": 16,
     "held_out": 0,
     "new_answers": 0,
     "watch_answers": 0,
     "every": 0,
     "micro_batch_tokens": 2048,
 }
-LR = {"lr": 1e-3, "critic_lr": 3e-3}  # of 5e-4 and 1e-3 the better one on seed 0, for span and for scalar
-SIZE = Size(width=128, layers=2, heads=4, inner=352, context=512, rows=8000, batch=64, lr=4e-3, with_passages=0)
+LR = {"lr": 1e-3, "critic_lr": 1e-3}  # the card's; of 5e-4, 1e-3 and 2e-3 span's best on seed 101, scalar's is 2e-3
 Change = Callable[[Sequence[Span], random.Random], list[Span]]
 
 
@@ -90,6 +90,7 @@ def flipped(spans: Sequence[Span], chance: random.Random) -> list[Span]:
 VARIANTS: dict[str, tuple[int, dict[str, Any], Change | None]] = {  # words, options, what happens to the marks
     "span": (12, {"pay": "spans"}, None),
     "scalar": (12, {"pay": "end"}, None),
+    "tuned": (12, {"pay": "end", "lr": 2e-3, "critic_lr": 2e-3}, None),
     "alone": (12, {"pay": "spans", "gamma": 0.0}, None),
     "foreign": (12, {"pay": "shuffled"}, None),
     "half": (12, {"pay": "spans"}, half),
@@ -118,7 +119,7 @@ def one(name: str, seed: int, bases: Path, folder: Path, changes: dict[str, Any]
     words, options, change = VARIANTS[name]
     spec = "words" if words == 12 else f"words:{words}"
     world = world_of(spec)
-    base = base_of(bases, spec)
+    base = Path(ensure_world_base(bases / f"text2grad-{spec.replace(':', '-')}", spec, say=say))
     reading = Reading(world, change, seed)
     marking.READERS["bench"] = lambda argument: reading
     prompts = world.prompts(10_000, seed=0, split="train")
@@ -144,15 +145,6 @@ def one(name: str, seed: int, bases: Path, folder: Path, changes: dict[str, Any]
     }
 
 
-def base_of(bases: Path, spec: str) -> Path:
-    """The world's tiny base in this benchmark's size: made once."""
-    folder = bases / f"text2grad-{spec.replace(':', '-')}"
-    if not (folder / "redpen.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        build_world_base(folder, spec, size=SIZE, say=say)
-    return folder
-
-
 def reached(smooth: Sequence[float], level: float) -> float:
     """The first step whose mean of ten is at this level; infinite where none is."""
     return next((at + WINDOW for at, value in enumerate(smooth) if value >= level), math.inf)
@@ -175,7 +167,7 @@ def capped(values: Sequence[float], cap: float) -> list[float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--first-seed", type=int, default=1, help="seed 0 is the one that settings were chosen on")
+    parser.add_argument("--first-seed", type=int, default=1, help="settings were chosen on 101")
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--lr", type=float)
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -184,7 +176,7 @@ def main() -> None:
     torch.set_num_threads(1)
     changes: dict[str, Any] = {"steps": chosen.steps}
     if chosen.lr:
-        changes |= {"lr": chosen.lr}
+        changes |= {"lr": chosen.lr, "critic_lr": chosen.lr}
     load = os.getloadavg()[0]
     seeds = range(chosen.first_seed, chosen.first_seed + chosen.seeds)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in chosen.variants}
@@ -228,6 +220,12 @@ def result_of(runs: dict[str, list[dict[str, Any]]], *, cap: int) -> dict[str, A
             "labels_to_reach_what_scalar_ends_with": [
                 BATCH * min(cap, reached(a["smooth"], b["smooth"][-1])) for a, b in zip(span, scalar, strict=True)
             ],
+        }
+    if "span" in runs and "tuned" in runs:
+        mine, theirs = (capped([run["steps"] for run in runs[name]], cap) for name in ("span", "tuned"))
+        result["span against scalar at its best rate"] = {
+            "steps": paired(mine, theirs),
+            "held_out": paired([run["held_out"] for run in runs["span"]], [run["held_out"] for run in runs["tuned"]]),
         }
     if "span" in runs and "scalar" in runs:
         ratios = result["span against scalar"]["ratio_of_steps"]

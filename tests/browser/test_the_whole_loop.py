@@ -62,6 +62,8 @@ def train(page: Page, recipe: str, *, moves: bool, **options: str) -> None:
         field = page.locator(f"[name=option-{name}]").first
         if field.get_attribute("type") == "checkbox":
             field.set_checked(value == "on")
+        elif field.evaluate("one => one.tagName") == "SELECT":
+            field.select_option(value)
         else:
             field.fill(value)
     page.get_by_role("button", name="Train", exact=True).click()
@@ -106,7 +108,17 @@ def test_a_marked_phrase_becomes_a_trained_model_and_a_better_answer_to_mark(chr
     sign_in(page, "admin")
     page.goto("/p/demo/data/")
     expect(page.get_by_text("greets nobody").first).to_be_visible()
-    train(page, "Span reward model", moves=True, epochs="2", rank="4", depth="1", passage_tokens="0", echo="off")
+    train(
+        page,
+        "Span reward model",
+        moves=True,
+        fit="steps",
+        epochs="2",
+        rank="4",
+        depth="1",
+        passage_tokens="0",
+        echo="off",
+    )
     screenshot(page, "loop-3-reward-model", full=True)
 
     # its judgement, drawn over an answer that it has never seen

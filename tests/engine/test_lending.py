@@ -64,6 +64,20 @@ def bytes_held(model):
     return sum({p.untyped_storage().data_ptr(): p.untyped_storage().nbytes() for p in model.parameters()}.values())
 
 
+def assert_alike(one, other):
+    """The same but for the roundings of layers that are computed whole beside an adapter."""
+    if isinstance(other, dict):
+        assert one.keys() == other.keys()
+        for key in other:
+            assert_alike(one[key], other[key])
+    elif isinstance(other, list):
+        assert len(one) == len(other)
+        for pair in zip(one, other, strict=True):
+            assert_alike(*pair)
+    else:
+        assert one == (pytest.approx(other, rel=1e-4, abs=1e-5) if isinstance(other, float) else other)
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -81,7 +95,7 @@ def test_it_scores_beside_the_policy_what_it_scores_on_its_own(policy, base, tmp
     words, held = own_words(policy), bytes_held(policy.model)
     beside = scorer.load(folder, beside=policy)
     assert isinstance(beside.policy, Lent)
-    assert beside.score_many(ITEMS) == alone
+    assert_alike(beside.score_many(ITEMS), alone)
     assert torch.equal(own_words(policy), words)
     adapters = sum(p.nbytes for name, p in policy.model.named_parameters() if ".lent0." in name)
     assert bytes_held(policy.model) == held + adapters  # nothing of the base came twice

@@ -45,8 +45,8 @@ def test_links_between_documents_lead_somewhere():
 
 def test_make_lists_every_target_with_a_sentence():
     makefile = (REPOSITORY / "Makefile").read_text()
-    phony = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)) - {"help"}
-    described = set(re.findall(r"^([a-z-]+):.*## .+", makefile, re.MULTILINE))
+    phony = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE)) - {"help"}
+    described = set(re.findall(r"^([a-z0-9-]+):.*## .+", makefile, re.MULTILINE))
     assert phony == described
     assert {"run", "test", "test-all", "test-faults-full", "lint", "backup", "clean"} <= described
     benches = set(re.search(r"^BENCHES := (.*)$", makefile, re.MULTILINE)[1].split())

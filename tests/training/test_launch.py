@@ -50,7 +50,7 @@ def test_all_that_is_wrong_is_said_at_once_with_pointers(cast):
         "/config/colour",
         "/config/forbid",
         "/base_model",
-        "/inputs/span_reward_model",
+        "/inputs/reward_model",
         "/inputs/critic",
         "/seed",
         "/data",
@@ -58,7 +58,7 @@ def test_all_that_is_wrong_is_said_at_once_with_pointers(cast):
     assert problems["/config/rounds"]["message"] == "This is at least 1."
     assert problems["/config/colour"]["message"] == "The recipe has no option of this name."
     assert problems["/config/forbid"]["message"].startswith("Not a regular expression")
-    assert "train a span reward model first" in problems["/inputs/span_reward_model"]["message"]
+    assert "train a reward model or span reward model first" in problems["/inputs/reward_model"]["message"]
     assert "Import prompts first" in problems["/data"]["message"]
 
 

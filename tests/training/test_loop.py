@@ -55,7 +55,9 @@ def run_to_its_end(project, **wish):
 @pytest.mark.timeout(280)
 def test_marks_become_a_reward_model_that_becomes_a_policy_whose_answers_wait_to_be_marked(demo):
     judge = run_to_its_end(
-        demo, recipe="span_reward_model", config={"epochs": 1, "passage_tokens": 0, "echo": False, "max_tokens": 1024}
+        demo,
+        recipe="span_reward_model",
+        config={"fit": "steps", "epochs": 1, "passage_tokens": 0, "echo": False, "max_tokens": 1024},
     )
     assert judge.produced.kind == "span_reward_model"
     assert "dev_auroc_bad" in judge.produced.metrics or "test_auroc_bad" in judge.produced.metrics

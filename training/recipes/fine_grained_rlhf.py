@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import field_validator
 
 from training import engine
 from training.recipes import rewarding, valuing
@@ -92,11 +92,6 @@ class Config(valuing.WithCritic):
     kl_patience: int = option(
         5, "in so many steps, then it ends; 0: never", unit="steps", source="paper's code: 5", ge=0, le=1_000_000
     )
-    trained: Literal["adapter", "all"] = option(
-        "adapter",
-        "what learns: an adapter, or all weights (then the first model is kept beside them, and the critic is a head)",
-        source="paper: all",
-    )
     reader: str = option(
         "", "a demonstration world whose perfect reader judges segments in place of a model: words, words:24"
     )
@@ -107,12 +102,6 @@ class Config(valuing.WithCritic):
     def _is_a_segmenter(cls, value: str) -> str:
         engine.segments.segmenter(value)
         return value
-
-    @model_validator(mode="after")
-    def _has_one_base(self) -> Config:
-        if self.trained == "all" and self.critic == "adapter":
-            raise ValueError("with all weights trained no adapter can stand on the base: set critic to head")
-        return self
 
     def judge(self, run: RunContext, policy: Policy, **shaping: float) -> SegmentJudge:
         """What judges segments and whole answers of this run, and what watches it. How they are mixed is said in the
@@ -190,7 +179,7 @@ class Limit:
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, their segments' rewards and values, `epochs` readings."""
-    policy, critic = whole(run) if config.trained == "all" else valuing.actor_and_critic(run, config)
+    policy, critic = valuing.actor_and_critic(run, config)
     judge = config.judge(run, policy)
     pull, limit = valuing.Pull(config), Limit(config)
     learned = asks_to_learn_from(
@@ -228,16 +217,6 @@ def train(run: RunContext, config: Config) -> None:
         step.report(**answers.figures(groups=False), **told, **seen, **figures, **gap.figures())
         show(run, step.number + 1, answers, read, updates)
     finish(run, config, policy, held_out, critic=critic.save(run))
-
-
-def whole(run: RunContext) -> tuple[Policy, valuing.Critic]:
-    """A policy of which all weights learn, with the first model as a frozen copy, and a critic on its states."""
-    policy = engine.policy.Policy.load(
-        run.base_model, parent=run.models.get("policy"), full=True, reference="copy", seed=run.seed
-    )
-    width = policy.model.get_input_embeddings().weight.shape[1]
-    head = engine.heads.ScoreHead(width, ("value",), bias=True).to(policy.device)
-    return policy, valuing.Critic(policy, head, own=False)
 
 
 def experience(

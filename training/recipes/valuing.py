@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import model_validator
+
 from training import engine
 from training.recipes import rewarding
 from training.recipes.answers import Gap, parts_of, with_numbers, with_reference
@@ -56,25 +58,41 @@ class WithCritic(Online):
     lam: float = option(
         0.95, "how far advantages look ahead: 0 trusts the critic, 1 what came", source="0.95", ge=0, le=1
     )
-    critic: Literal["adapter", "head"] = option(
-        "adapter", "the critic: an adapter of its own, or only a layer on the policy's states (half the work)"
+    critic: Literal["adapter", "head", "shared"] = option(
+        "adapter",
+        "the critic: an adapter of its own; only a layer on the policy's states (half the work); or such a layer, and "
+        "its errors teach these states too",
+        source="paper's code: shared",
     )
     critic_lr: float | None = option(None, "learning rate of the critic; empty: the policy's", gt=0, le=1)
     vf: float = option(0.1, "weight of the critic's loss", source="TRL: 0.1", ge=0)
     value_clip: float | None = option(
         0.2, "how far a value may move in a step before its worse error counts; empty: anywhere", source="0.2", gt=0
     )
+    trained: Literal["adapter", "all"] = option(
+        "adapter",
+        "what learns: an adapter, or all weights (then the first model is kept beside them)",
+        source="papers: all",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_base(self) -> WithCritic:
+        if self.trained == "all" and self.critic == "adapter":
+            raise ValueError("with all weights trained no adapter can stand on the base: set critic to head or shared")
+        return self
 
 
 class Critic:
-    """V_t of each trained token, float32 [N]: from an adapter of its own, or from the policy's states at `before`."""
+    """V_t of each trained token, float32 [N]: from an adapter of its own, or from the policy's states at `before`,
+    which it teaches (`shared`) or not.
+    """
 
-    def __init__(self, policy: Policy, head: ScoreHead, *, own: bool) -> None:
-        self.policy, self.head, self.own = policy, head, own
+    def __init__(self, policy: Policy, head: ScoreHead, *, own: bool, shared: bool = False) -> None:
+        self.policy, self.head, self.own, self.shared = policy, head, own, shared
 
     def __call__(self, pack: Pack, hidden: Tensor) -> Tensor:
         if not self.own:
-            return self.head(hidden.detach())[:, 0]
+            return self.head(hidden if self.shared else hidden.detach())[:, 0]
         with self.policy.adapter(CRITIC) as model:
             return engine.heads.values(model, self.head, pack)
 
@@ -88,21 +106,24 @@ class Critic:
         if self.own:
             self.policy.save(run.artifact_path, adapter=CRITIC)
         self.head.save(run.artifact_path / "value_head.safetensors")
-        return {"kind": "adapter" if self.own else "head", "head": "value_head.safetensors"}
+        return {
+            "kind": "adapter" if self.own else "shared" if self.shared else "head",
+            "head": "value_head.safetensors",
+        }
 
 
 def actor_and_critic(run: RunContext, config: WithCritic) -> tuple[Policy, Critic]:
     """The policy (fresh, or going on from another run's) and a critic without an opinion yet."""
     own = config.critic == "adapter"
-    policy = engine.policy.Policy.load(
-        run.base_model,
-        lora=engine.policy.Lora(rank=config.rank),
-        parent=run.models.get("policy"),
-        adapters=(CRITIC,) if own else (),
-        seed=run.seed,
-    )
+    given: dict[str, Any] = {"parent": run.models.get("policy"), "seed": run.seed}
+    if config.trained == "all":
+        policy = engine.policy.Policy.load(run.base_model, full=True, reference="copy", **given)
+    else:
+        lora, adapters = engine.policy.Lora(rank=config.rank), (CRITIC,) if own else ()
+        policy = engine.policy.Policy.load(run.base_model, lora=lora, adapters=adapters, **given)
     width = policy.model.get_input_embeddings().weight.shape[1]
-    return policy, Critic(policy, engine.heads.ScoreHead(width, ("value",), bias=True).to(policy.device), own=own)
+    head = engine.heads.ScoreHead(width, ("value",), bias=True).to(policy.device)
+    return policy, Critic(policy, head, own=own, shared=config.critic == "shared")
 
 
 class Pull:
