@@ -89,7 +89,9 @@ def test_marks_become_a_reward_model_that_becomes_a_policy_whose_answers_wait_to
 def test_a_real_child_that_is_killed_or_cancelled_leaves_nothing(demo):
     """Behind accelerate: the process that trains is a child of the one that the worker started."""
     ada = User.objects.get(email=DEMO_LOGINS[0].email)
-    wish = Launch(recipe="span_reward_model", base_model="tiny", config={"epochs": 50, "passage_tokens": 0})
+    wish = Launch(
+        recipe="span_reward_model", base_model="tiny", config={"fit": "steps", "epochs": 50, "passage_tokens": 0}
+    )
     run, _ = launch_run(project=demo, author=ada, launch=wish)
 
     def trainer():
