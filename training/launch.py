@@ -1,7 +1,7 @@
 """The child of a run: `python -m training.launch RUN_DIR` reads run.json, trains, and says all in events.jsonl.
 
 Its parent holds the other end of its standard input: when that closes, the parent is gone and this process ends at
-once, so that no run is ever trained twice. SIGTERM asks it to stop between two steps.
+once, so that no run is ever trained twice. SIGTERM asks it to stop between two steps, or within one that takes long.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 ORPHANED = 76  # exit status when the parent has gone
 FAILED = 1
+FINISH_SECONDS = 3.0  # of a step after a stop was asked for; the worker kills what is not gone after 6
 
 
 def main(arguments: list[str]) -> int:
@@ -107,6 +108,7 @@ def train(order: dict[str, Any], directory: Path, events: Events, stop: threadin
         seed=seed,
         threads=threads,
         stop=stop,
+        finish_seconds=FINISH_SECONDS,
         resume_from=[Path(folder) for folder in order.get("resume_from") or ()],
         checkpoint_seconds=float(order.get("checkpoint_seconds") or 60),
         checkpoint_steps=int(order.get("checkpoint_steps") or 0),

@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/runs/<int:number>/samples/", training_runs.samples, name="run_samples"),
     path("p/<slug:slug>/runs/<int:number>/curve/", training_runs.curve, name="run_curve"),
     path("p/<slug:slug>/runs/<int:number>/cancel/", training_runs.cancel, name="run_cancel"),
+    path("p/<slug:slug>/runs/<int:number>/go-on/", training_runs.go_on, name="run_go_on"),
     path("p/<slug:slug>/runs/<int:number>/again/", training_runs.again, name="run_again"),
     path("p/<slug:slug>/comparisons/", training_comparisons.comparisons, name="comparisons"),
     path("p/<slug:slug>/comparisons/new/", training_comparisons.new, name="comparison_new"),

@@ -17,12 +17,14 @@ from frontend.paging import turns
 from redpen.accounts.errors import NotFound
 from redpen.accounts.pages import as_id, page_of
 from redpen.accounts.rules import may, open_project
+from training.actions.going_on import go_on as let_go_on
 from training.actions.runs import cancel_run, run_of, try_again
 from training.models import Run, Snapshot
-from training.models.runs import ENDED
+from training.models.runs import ENDED, RunState
 from training.queries import runs as queries
 from training.queries.snapshots import SPLITS, examples
 from training.recipes import registry
+from training.runs.places import checkpoint_step
 
 
 @require_safe
@@ -78,6 +80,7 @@ def status_of(request: HttpRequest, found: Run) -> dict[str, Any]:
         "left": queries.seconds_left(found),
         "status_key": f"{found.state}.{found.attempt}.{found.step}",
         "may_run": may(request.role, "training.run"),  # type: ignore[attr-defined]
+        "checkpoint": checkpoint_step(found) if found.state == RunState.CANCELLED else None,
         "percent": round(100 * found.step / found.total_steps) if found.total_steps else None,
     }
 
@@ -248,6 +251,14 @@ def cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     found = cancel_run(run=run_of(project, number), author=request.user)
     messages.info(request, "It is being stopped." if found.state == "cancelling" else "It is cancelled.")
     return redirect("run", slug, number)
+
+
+@require_POST
+def go_on(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    project = open_project(request, slug, "training.run")
+    found = let_go_on(run=run_of(project, number), author=request.user)
+    messages.success(request, "It goes on from its last checkpoint.")
+    return redirect("run", slug, found.number)
 
 
 @require_POST

@@ -164,6 +164,22 @@ def test_asked_to_stop_it_saves_first(tmp_path, unbroken):
     assert (train(again), told(tmp_path / "attempt-2")) == unbroken
 
 
+@pytest.mark.parametrize(("seconds", "saved"), [(60.0, True), (0.0, False)])
+def test_a_step_that_can_end_soon_is_finished_and_saved_and_a_long_one_is_left(tmp_path, unbroken, seconds, saved):
+    run = attempt(tmp_path / "attempt-1", checkpoint_steps=0, finish_seconds=seconds)
+
+    def stop(at):
+        if at == 3:
+            run.stop.set()
+            run.check_stop()
+
+    with pytest.raises(Cancelled):
+        train(run, at_step=stop)
+    again = attempt(tmp_path / "attempt-2", before=[tmp_path / "attempt-1"])
+    assert (again.resumed.step if again.resumed else None) == (4 if saved else None)
+    assert (train(again), told(tmp_path / "attempt-2")) == unbroken
+
+
 def test_a_full_disk_costs_the_checkpoint_and_not_the_training(tmp_path, unbroken, monkeypatch):
     class Full(checkpoints.Disk):
         def write(self, path, content):

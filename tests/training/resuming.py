@@ -45,7 +45,7 @@ def main():
             time.sleep(0.3)
             os._exit(9)
         if step % 2 == 0:
-            (folder / "checkpoints").mkdir(exist_ok=True)
+            (folder / "checkpoints" / f"step-{step:08d}").mkdir(parents=True)
             (folder / "checkpoints" / "state.json").write_text(json.dumps({"step": step, "said": said}))
     (folder / "artifact").mkdir()
     (folder / "artifact" / "redpen.json").write_text(json.dumps({"kind": "policy", "base": "tiny"}))

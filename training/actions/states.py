@@ -1,4 +1,4 @@
-"""The states of a run and how it goes from one to the next; the trigger of migration 0002 holds the same table."""
+"""The states of a run and how it goes from one to the next; the trigger of migration 0005 holds the same table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRANSITIONS: dict[str, frozenset[str]] = {
     RunState.WAITING: frozenset({RunState.QUEUED, RunState.PAUSED, RunState.CANCELLED, RunState.FAILED}),
     RunState.PAUSED: frozenset({RunState.QUEUED, RunState.CANCELLED}),
     RunState.CANCELLING: frozenset({RunState.CANCELLED}),
-    RunState.CANCELLED: frozenset(),
+    RunState.CANCELLED: frozenset({RunState.QUEUED}),  # somebody lets it go on from its checkpoint
     RunState.FAILED: frozenset(),
     RunState.SUCCEEDED: frozenset(),
 }

@@ -1,4 +1,4 @@
-"""Recipes, and runs: launched, watched, cancelled, tried again."""
+"""Recipes, and runs: launched, watched, cancelled, let go on, tried again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rest_framework.response import Response
 
 from annotation.api.base import PAGED, ProjectView, page, read
 from annotation.errors import BadValue
+from training.actions.going_on import go_on
 from training.actions.runs import Launch, cancel_run, launch_run, query_for, run_of, try_again
 from training.api import shapes
 from training.queries import models as model_queries
@@ -100,6 +101,14 @@ class CancelView(ProjectView):
     @extend_schema(summary="Ask a run to stop", request=None, responses={200: dict})
     def post(self, request: Request, slug: str, number: int) -> Response:
         return Response(shapes.run(cancel_run(run=run_of(self.project, number), author=request.user)))
+
+
+class GoOnView(ProjectView):
+    needs: ClassVar[dict[str, str]] = {"POST": "training.run"}
+
+    @extend_schema(summary="Let a cancelled run go on from its checkpoint", request=None, responses={200: dict})
+    def post(self, request: Request, slug: str, number: int) -> Response:
+        return Response(shapes.run(go_on(run=run_of(self.project, number), author=request.user)))
 
 
 class AgainView(ProjectView):

@@ -12,6 +12,7 @@ of_project: list[URLPattern | URLResolver] = [
     path("runs/<int:number>", runs.RunView.as_view(), name="api-run"),
     path("runs/<int:number>/events", runs.EventsView.as_view(), name="api-run-events"),
     path("runs/<int:number>/cancel", runs.CancelView.as_view(), name="api-run-cancel"),
+    path("runs/<int:number>/go-on", runs.GoOnView.as_view(), name="api-run-go-on"),
     path("runs/<int:number>/again", runs.AgainView.as_view(), name="api-run-again"),
     path("comparisons", comparisons.ComparisonsView.as_view(), name="api-comparisons"),
     path("comparisons/<int:number>", comparisons.ComparisonView.as_view(), name="api-comparison"),

@@ -31,7 +31,7 @@ HELD = (RunState.RUNNING, RunState.CANCELLING)
 class Run(ProjectRow):
     """One training. `attempt` is the fence: every write of a worker names it, and a stale one changes nothing.
 
-    A trigger (migration 0002) refuses state changes that are not in the table of `training.actions.states`.
+    A trigger (migrations 0002 and 0005) refuses state changes that are not in the table of `training.actions.states`.
     """
 
     number = models.PositiveIntegerField(help_text="counts up in the project")

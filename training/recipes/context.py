@@ -86,12 +86,14 @@ class RunContext:
     seed: int = 0
     threads: int = 1
     stop: threading.Event = field(default_factory=threading.Event)
+    finish_seconds: float = 0.0  # a step that can end so soon after a stop is finished: then a checkpoint holds it
     resume_from: Sequence[Path] = ()  # folders of the attempts before this one, newest first
     checkpoint_seconds: float = 60.0  # between two checkpoints
     checkpoint_steps: int = 0  # a checkpoint every so many steps, whatever the time; 0: by time alone
     resumed: Resumed | None = None  # `steps` puts everything back to this
     rank: int = 0  # which of several processes this is
     world: int = 1  # how many processes train together
+    stopped_at: float | None = None  # when the stop was first seen within a step
     tokens_written: int = 0  # by the models of this attempt, stop tokens with them
 
     def __post_init__(self) -> None:
@@ -137,8 +139,14 @@ class RunContext:
         return self.stop.is_set()
 
     def check_stop(self) -> None:
-        """Raise Cancelled when the run is to end. Several processes must agree on when: they end between two steps."""
-        if self.stop.is_set() and self.world == 1:
+        """Raise Cancelled when the run is to end within a step: `finish_seconds` after it was asked to. Several
+        processes must agree on when: they end between two steps.
+        """
+        if not self.stop.is_set() or self.world > 1:
+            return
+        now = time.monotonic()
+        self.stopped_at = now if self.stopped_at is None else self.stopped_at
+        if now - self.stopped_at >= self.finish_seconds:
             raise Cancelled
 
     def heed(self, items: Iterable[Any]) -> Iterator[Any]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Value
+from django.db.models.functions import Now
 
 from training.models import BaseModel, ModelVersion, Run
+from training.models.runs import RunState
 from training.runs import events
+
+CHECKPOINT = re.compile(r"step-(\d{8})")  # a whole one; as `engine.checkpoints` names it, which would import torch here
+KEPT_WHEN_CANCELLED = timedelta(days=7)
 
 
 def attempt_folder(run: Run, attempt: int) -> Path:
@@ -22,10 +30,27 @@ def attempts_before(run: Run, attempt: int) -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
+def checkpoint_step(run: Run) -> int | None:
+    """The step of the newest checkpoint that the run has left, or None. By the folders' names alone: a page asks."""
+    steps = [
+        int(found[1])
+        for folder in attempts_before(run, run.attempt + 1)
+        for path in (folder / "checkpoints").glob("step-*")
+        if (found := CHECKPOINT.fullmatch(path.name))
+    ]
+    return max(steps, default=None)
+
+
 def drop_checkpoints(run: Run) -> None:
-    """A run that has ended is never taken up again; trying again is a new run, from the start."""
+    """What nobody can go on from any more."""
     for folder in attempts_before(run, run.attempt + 1):
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+
+def drop_old_checkpoints() -> None:
+    """Those of runs that were cancelled so long ago that nobody is likely to want them."""
+    for run in Run.objects.filter(state=RunState.CANCELLED, ended_at__lt=Now() - Value(KEPT_WHEN_CANCELLED)):
+        drop_checkpoints(run)
 
 
 def base_location(base: BaseModel) -> str:

@@ -17,7 +17,7 @@ from django.db import connection
 from training.actions import chains
 from training.actions.snapshots import write_snapshot
 from training.models import Run, Snapshot
-from training.models.runs import ENDED, RunState
+from training.models.runs import RunState
 from training.runs import events, lease, outcome, places
 from training.runs.child import Child, end_leftovers
 from training.runs.lease import Fenced, Heart, Hold
@@ -118,8 +118,9 @@ def carry_out(hold: Hold) -> None:
                 finally:
                     child.close()
             conclude(hold, folder, held, patient)
-            if patient(Run.objects.filter(pk=run.pk, state__in=ENDED).exists):
-                places.drop_checkpoints(run)
+            if patient(Run.objects.filter(pk=run.pk, state__in=(RunState.SUCCEEDED, RunState.FAILED)).exists):
+                places.drop_checkpoints(run)  # one that was cancelled may go on from them
+            patient(places.drop_old_checkpoints)
         except Unprepared as error:
             patient(lease.fail, hold, code=error.code, message=error.message, action=error.action)
         except OSError as error:
