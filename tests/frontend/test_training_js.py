@@ -20,6 +20,15 @@ def test_points_come_in_portions_and_loss_stands_first(node):
     assert series == [{"attempt": 1, "points": [[1, 2], [2, 1]]}, {"attempt": 2, "points": [[1, 3]]}]
 
 
+def test_of_two_values_of_one_step_the_later_counts(node):
+    series = node.ask(
+        CURVE,
+        "(() => { const c = new m.Curves(); c.add(a[0]); return c.of('dev'); })()",
+        [[1, 1, {"dev": 0.4}], [1, 2, {"dev": 0.6}], [1, 2, {"dev": 0.5}]],
+    )
+    assert series == [{"attempt": 1, "points": [[1, 0.4], [2, 0.5]]}]
+
+
 def test_smoothing_starts_at_the_first_value_and_keeps_a_constant(node):
     assert node.ask(CURVE, "m.smooth([[0, 4], [1, 4], [2, 4]], 0.9)") == [[0, 4], [1, 4], [2, 4]]
     smoothed = node.ask(CURVE, "m.smooth([[0, 1], [1, 0]], 0.5)")
@@ -41,6 +50,8 @@ def test_ticks_are_round_and_span_the_values(node):
     assert node.ask(CURVE, "m.ticks(0.31, 0.84)") == [0.2, 0.4, 0.6, 0.8, 1]
     flat = node.ask(CURVE, "m.ticks(3, 3)")
     assert flat[0] < 3 < flat[-1]
+    rounding = node.ask(CURVE, "m.ticks(a[0], a[1])", 0.5, 0.5 + 1e-15)
+    assert rounding[0] < 0.5 < rounding[-1]
     assert node.ask(CURVE, "[0, 1234, 0.03333, 1e-7, 250000.5].map(m.read)") == [
         "0",
         "1,234",
@@ -104,7 +115,7 @@ def test_ink_is_readable_on_every_step_of_the_heat_scale_by_day_and_by_night():
             assert (two[1] + 0.05) / (two[0] + 0.05) >= 4.5
 
 
-def test_the_reward_and_its_parts_and_what_is_watched_stand_together(node):
+def test_the_reward_and_what_is_watched_stand_together_and_what_is_seldom_looked_at_is_folded_away(node):
     figures = [
         "loss",
         "reward",
@@ -114,6 +125,8 @@ def test_the_reward_and_its_parts_and_what_is_watched_stand_together(node):
         "hack/gap",
         "truth/quality",
         "rewards",
+        "held_out_pass_1",
+        "clipped/low",
     ]
     assert node.ask(CURVE, "a[0].map((name) => m.groupOf(name).key)", figures) == [
         "",
@@ -123,5 +136,7 @@ def test_the_reward_and_its_parts_and_what_is_watched_stand_together(node):
         "reward",
         "watch",
         "watch",
+        "more",
         "",
+        "more",
     ]

@@ -91,7 +91,7 @@ def test_figures_of_the_artifact(learned):
         *card["metrics"]
     }
     (first, *_) = learned.of("sample")
-    chances = [one["reward"] for one in first["data"]["answers"]]
+    chances = [one["chance"] for one in first["data"]["answers"]]
     assert sum(chances) == pytest.approx(1)
     assert Opinion(1.0, 0.5).swapped
     assert not Opinion(1.0, -0.5).swapped

@@ -26,8 +26,8 @@ Pages = list[dict[str, Any]]  # for each prompt: prompt_id, question, text, mark
 class BeforeAfter:
     """What stands to be compared. Its state is part of every checkpoint."""
 
-    def __init__(self, judge: Judge, truth: str = "") -> None:
-        self.judge = judge
+    def __init__(self, judge: Judge | None, truth: str = "") -> None:
+        self.sources = judge.sources if judge is not None else {}
         self.world = truth if truth.partition(":")[0] in READERS else ""
         self.before: Pages = []
         self.after: Pages = []
@@ -37,7 +37,7 @@ class BeforeAfter:
         """Who marks, in words; nothing where nobody does."""
         if self.world:
             return "the world's own program"
-        if any(isinstance(source, (Spans, Marker)) for source in self.judge.sources.values()):
+        if any(isinstance(source, (Spans, Marker)) for source in self.sources.values()):
             return "what this run is judged by"
         return ""
 
@@ -64,7 +64,7 @@ class BeforeAfter:
         if self.world:
             read = reader(self.world)
             return [read(ask, one.text) for ask, one in zip(chosen, samples, strict=True)]
-        for source in self.judge.sources.values():
+        for source in self.sources.values():
             if isinstance(source, Spans) and len(source.last) == len(samples):
                 return [
                     phrases((t["start"], t["end"], t["score"], label_of(t)) for t in one or ()) for one in source.last

@@ -133,6 +133,12 @@ def train(run: RunContext, config: Config) -> None:
         written = writer.write_many([one.item for one in held_out], heed=run.check_stop)
         figures |= {f"{split}_{name}": value for name, value in measure(writer, held_out, written).items()}
         run.metrics(len(batches), len(batches), **figures)
+        if broken := sum(one is None for one in written):
+            run.log(
+                f"{broken} of {len(written)} critiques of held-out answers broke off before their end, and nothing can "
+                f"be read of them: raise max_new_tokens ({config.max_new_tokens}) or lower words and quotes.",
+                level="warning",
+            )
         show_some(run, held_out, written, step=len(batches))
     policy.save(run.artifact_path)
     run.artifact(
@@ -247,6 +253,7 @@ def show_some(
             run.sample(
                 step,
                 answer=one.row.name,
+                question=engine.passages.question_of(one.item["messages"]),
                 text=one.item["text"],
                 critique=found.critique.words,
                 by_people=one.words,

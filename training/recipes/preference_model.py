@@ -238,8 +238,8 @@ def show_some(run: RunContext, scorer: PairScorer, data: Sequence[Judged], *, st
         if opinion is None:
             continue
         answers = [
-            {"text": pair.chosen["text"], "reward": opinion.chance, "preferred": not pair.tied},
-            {"text": pair.rejected["text"], "reward": 1 - opinion.chance, "preferred": False},
+            {"text": pair.chosen["text"], "chance": opinion.chance, "preferred": not pair.tied},
+            {"text": pair.rejected["text"], "chance": 1 - opinion.chance, "preferred": False},
         ]
         run.sample(step, question=engine.passages.question_of(pair.record["messages"]), answers=answers)
 

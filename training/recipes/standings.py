@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from training.recipes.asking import Ask, draw, question_of
+from training.recipes.before_after import BeforeAfter
 from training.recipes.context import RunContext
 from training.recipes.raters import Match, Rater, by_program
 
@@ -36,8 +37,8 @@ COMMONEST = 6  # answers to a prompt that the report compares
 class Standings:
     """The looks of a run so far. The first is the reference's: the policy before it learned anything."""
 
-    def __init__(self, run: RunContext, asks: Sequence[Ask], rater: Rater) -> None:
-        self.run, self.asks, self.rater = run, list(asks), rater
+    def __init__(self, run: RunContext, asks: Sequence[Ask], rater: Rater, *, truth: str = "") -> None:
+        self.run, self.asks, self.rater, self.truth = run, list(asks), rater, truth
         self.path = run.artifact_path / FILE
         self.looks: list[tuple[str, list[list[Sample]]]] = []
         self.wins: list[list[float]] = []  # of each look, against every earlier one
@@ -100,6 +101,8 @@ class Standings:
 
     def report(self) -> dict[str, float]:
         """Circles among the looks, and among the commonest answers to each prompt; the whole beside the artifact."""
+        if not self.looks:  # an attempt that goes on after the last step looks no more
+            self.restore()
         of_looks = circles_of(self.matrix)
         by_prompt, told = [], []
         for place, ask in enumerate(self.asks):
@@ -125,7 +128,8 @@ class Standings:
         return figures
 
     def show(self, step: int) -> None:
-        """The table of wins, for the run's page."""
+        """The first look's answers beside the last one's, and the table of wins, for the run's page."""
+        self.compare(step)
         names = [name for name, _ in self.looks]
         rows = [
             {"text": f"{name}: " + ", ".join(f"{p:.2f} against {other}" for p, other in zip(row, names, strict=True))}
@@ -141,9 +145,16 @@ class Standings:
             matches = [Match(ask, one, other) for one, other in zip(mine, theirs, strict=True)]
             chances = self.rater(matches, counted=False)
             answers: list[dict[str, Any]] = [
-                {"text": one.text, "reward": chance} for one, chance in zip(mine, chances, strict=True)
+                {"text": one.text, "chance": chance} for one, chance in zip(mine, chances, strict=True)
             ]
             self.run.sample(step, prompt_id=ask.prompt_id, question=question_of(ask), answers=answers)
+
+    def compare(self, step: int) -> None:
+        """The first look's answers beside the last one's, one to each prompt; marked by a program that knows."""
+        told = BeforeAfter(None, self.truth)
+        for _, groups in (self.looks[0], self.looks[-1]):
+            told.saw(self.asks, [group[0] for group in groups])
+        self.run.sample(step, **told.shown())
 
 
 def circles_of(table: Sequence[Sequence[float]]) -> dict[str, float]:
@@ -172,7 +183,7 @@ class Looks:
         self.run, self.config, self.policy, self.step = run, config, policy, 0
         self.each = answers  # to every prompt
         self.asks = config.asks(run, policy, "dev")[: config.held_out]
-        self.standings = Standings(run, self.asks, rater)
+        self.standings = Standings(run, self.asks, rater, truth=config.truth)
         self.truly = Rater(by_program(config.truth), config.truth) if config.truth else None
         self.last: dict[str, float] = {}
         if run.resumed is None and self.asks:

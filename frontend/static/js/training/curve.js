@@ -19,7 +19,9 @@ export class Curves {
         if (!this.byName.has(name)) this.byName.set(name, new Map());
         const attempts = this.byName.get(name);
         if (!attempts.has(attempt)) attempts.set(attempt, []);
-        attempts.get(attempt).push([step ?? 0, value]);
+        const line = attempts.get(attempt);
+        if (line.length && line.at(-1)[0] === (step ?? 0)) line.pop(); // measured once more after the same step
+        line.push([step ?? 0, value]);
       }
     }
   }
@@ -36,18 +38,21 @@ export class Curves {
   }
 }
 
+const MAIN =
+  /^(loss|accuracy|entropy|rate|exploitability|best_of_\d+|perplexity|agreement|held_out_\w+|(dev|test)_\w+|win\/\w+|delta\/\w+|ok\/.+|kl\/answer|groups\/\w+|refinement\/gain)$/;
 const GROUPS = [
   { key: "reward", title: "The reward and its parts", names: /^(reward|said)(\/|$)|^(reward_std|held_out_reward|kept_reward)$/ },
   { key: "watch", title: "The watch for reward hacking", names: /^(hack|truth)\/|^(rewarded_tokens|reward_length_correlation)$/ },
 ];
 
 /**
- * Where a figure's chart stands: with those of its kind, under their title.
+ * Where a figure's chart stands: with those of its kind, under their title; what is of no kind and seldom looked at is
+ * folded away.
  * @param {string} name of the figure
- * @returns {{ key: string, title: string }} both empty for a figure of no kind
+ * @returns {{ key: string, title: string }} both empty for a main figure
  */
 export function groupOf(name) {
-  return GROUPS.find(({ names }) => names.test(name)) ?? { key: "", title: "" };
+  return GROUPS.find(({ names }) => names.test(name)) ?? (MAIN.test(name) ? { key: "", title: "" } : { key: "more", title: "More figures" });
 }
 
 /** @param {string} name */
@@ -101,7 +106,8 @@ export function thin(points, most) {
  * @returns {number[]}
  */
 export function ticks(low, high, about = 4) {
-  if (!(high > low)) {
+  if (!(high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high)))) {
+    // all the same, but for rounding
     const room = Math.abs(low) || 1;
     return ticks(low - room / 2, low + room / 2, about);
   }

@@ -19,9 +19,15 @@ function placeOf(name) {
   if (!key) return charts;
   const known = document.getElementById(`charts-${key}`);
   if (known) return known;
+  const place = Object.assign(document.createElement("div"), { id: `charts-${key}`, className: "charts" });
+  if (key === "more") {
+    const fold = document.createElement("details");
+    fold.append(Object.assign(document.createElement("summary"), { textContent: title }), place);
+    document.getElementById("once-section").before(fold);
+    return place;
+  }
   const section = document.createElement("section");
   const heading = Object.assign(document.createElement("h3"), { id: `charts-${key}-title`, textContent: title });
-  const place = Object.assign(document.createElement("div"), { id: `charts-${key}`, className: "charts" });
   section.setAttribute("aria-labelledby", heading.id);
   section.append(heading, place);
   charts.after(section);
@@ -48,6 +54,24 @@ function redraw() {
     return row;
   });
   document.getElementById("figures").replaceChildren(...rows);
+}
+
+/** What a run that has ended measured once makes no curve: a line of a list instead of a chart with one dot. */
+function listOnce() {
+  const once = curves.names.filter((name) => name !== "loss" && curves.of(name).length === 1 && curves.of(name)[0].points.length === 1);
+  const list = document.getElementById("once");
+  for (const name of once) {
+    drawn.get(name)?.figure.remove();
+    drawn.delete(name);
+    const [step, value] = curves.of(name)[0].points[0];
+    const entry = document.createElement("div");
+    const term = Object.assign(document.createElement("dt"), { textContent: name.replaceAll("_", " ") });
+    const said = Object.assign(document.createElement("dd"), { className: "number", textContent: read(value), title: `at step ${step}` });
+    entry.append(term, said);
+    list.append(entry);
+  }
+  for (const place of document.querySelectorAll(".charts")) if (!place.children.length && place !== charts) place.parentElement.remove();
+  document.getElementById("once-section").hidden = !once.length;
 }
 
 /** @param {Array<{ attempt: number, at: string, level: string, text: string }>} news */
@@ -81,7 +105,7 @@ async function ask() {
       append(news.log);
       if (news.points.length) redraw();
       if (news.more) pause = 0;
-      else if (news.ended) return;
+      else if (news.ended) return listOnce();
     }
   } catch {
     // the server is away: the curve stays as it is, and we ask again
