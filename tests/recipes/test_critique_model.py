@@ -70,7 +70,8 @@ def rows(tmp_path_factory):
 def trained(tmp_path_factory, base, rows):
     # after 12 epochs what it has learned hangs on the roundings of a machine
     config = {**QUICK, "epochs": 20}
-    return carry_out(tmp_path_factory.mktemp("critic"), "critique_model", config, base_model=base, snapshot=rows, seed=1)
+    folder = tmp_path_factory.mktemp("critic")
+    return carry_out(folder, "critique_model", config, base_model=base, snapshot=rows, seed=1)
 
 
 def test_it_learns_to_quote_what_people_marked(trained):
