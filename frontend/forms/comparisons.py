@@ -19,13 +19,30 @@ def policies() -> list[tuple[str, str]]:
     return [(name, recipe.title) for name, recipe in registry.RECIPES.items() if recipe.produces == "policy"]
 
 
+def number(label: str, lowest: int, highest: int, initial: int, help_text: str = "") -> forms.IntegerField:
+    """A whole number within bounds, refused in our words."""
+    whole = f"This is a whole number from {lowest} to {highest:,}."
+    names = ("required", "invalid", "min_value", "max_value")
+    return forms.IntegerField(
+        label=label,
+        min_value=lowest,
+        max_value=highest,
+        initial=initial,
+        help_text=help_text,
+        error_messages=dict.fromkeys(names, whole),
+    )
+
+
 class ComparisonForm(forms.Form):
     """What a page can ask for; the command and the API can ask for more (options of single recipes, campaigns)."""
 
-    recipes = forms.MultipleChoiceField(label="Recipes", widget=forms.CheckboxSelectMultiple, choices=policies)
-    seeds = forms.IntegerField(
-        label="Seeds", min_value=1, max_value=10, initial=3, help_text="Each recipe runs so often; intervals need two."
+    recipes = forms.MultipleChoiceField(
+        label="Recipes",
+        widget=forms.CheckboxSelectMultiple,
+        choices=policies,
+        error_messages={"required": "Choose at least one recipe."},
     )
+    seeds = number("Seeds", 1, 10, 3, help_text="Each recipe runs so often; intervals need two.")
     base_model = forms.ChoiceField(label="Base model")
     checker = forms.ChoiceField(
         label="Who knows the truth",
@@ -35,8 +52,8 @@ class ComparisonForm(forms.Form):
     settings = forms.ChoiceField(
         label="Options", required=False, help_text="Prepared ones give every recipe the same budget of answers."
     )
-    test_prompts = forms.IntegerField(label="Held-out prompts", min_value=1, max_value=10_000, initial=32)
-    test_samples = forms.IntegerField(label="Answers to each", min_value=1, max_value=64, initial=4)
+    test_prompts = number("Held-out prompts", 1, 10_000, 32)
+    test_samples = number("Answers to each", 1, 64, 4)
     name = forms.CharField(label="Name", required=False, max_length=120)
 
     def __init__(self, *args: Any, **given: Any) -> None:

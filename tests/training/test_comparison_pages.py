@@ -70,7 +70,8 @@ def test_the_form_starts_a_comparison_once_and_shows_what_is_wrong(marked):
     body |= {"test_prompts": "4", "test_samples": "2", "settings": "support", "name": "ours"}
     wrong = client.post("/p/lantern/comparisons/new/", {**body, "recipes": [], "seeds": "0"})
     assert wrong.status_code == 422
-    assert "This field is required." in wrong.content.decode()
+    assert "Choose at least one recipe." in wrong.content.decode()
+    assert "This is a whole number from 1 to 10." in wrong.content.decode()
     refused = client.post("/p/lantern/comparisons/new/", {**body, "recipes": ["dpo"]})
     assert refused.status_code == 422
     assert "There are no compared pairs" in refused.content.decode()
