@@ -117,7 +117,7 @@ def as_shown(event: dict[str, Any]) -> dict[str, Any]:
     if isinstance(data.get("comparison"), list):
         return compared(data)
     if isinstance(data.get("answers"), list):
-        answers = [{**one, "cuts": cuts(one)} for one in data["answers"]]
+        answers = [{**one, **cuts(one)} for one in data["answers"]]
         return {"question": data.get("question", ""), "answers": answers}
     if isinstance(data.get("text"), str):
         maps = {"marked": data.get("tokens") or [], **(data.get("maps") or {})}
@@ -199,13 +199,23 @@ def pieces(text: str, tokens: list[list[float]]) -> list[dict[str, Any]]:
     return found
 
 
-def cuts(answer: dict[str, Any]) -> list[dict[str, Any]]:
-    """An answer in the segments of each category: `paid` is +1, -1 or 0, as it was judged."""
-    found = []
+def cuts(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer in the segments of each category that has found something in it (`paid` is +1, -1 or 0, as a segment
+    was judged; it stands before the space at the segment's end), and the names of those that have found nothing.
+    """
+    found: list[dict[str, Any]] = []
+    clean = []
     for name, segments in (answer.get("segments") or {}).items():
-        parts = pieces(answer.get("text", ""), segments)
-        found.append({"name": name, "pieces": [{**one, "paid": SIGNS.get(one["score"], "")} for one in parts]})
-    return found
+        if segments and all(score == 1.0 for _, _, score in segments):
+            clean.append(name)
+            continue
+        parts = []
+        for piece in pieces(answer.get("text", ""), segments):
+            text = piece["text"].rstrip() or piece["text"]
+            paid = SIGNS.get(piece["score"], "")
+            parts.append({**piece, "text": text, "tail": piece["text"][len(text) :], "paid": paid})
+        found.append({"name": name, "pieces": parts})
+    return {"cuts": found, "clean": clean}
 
 
 @never_cache
