@@ -206,7 +206,7 @@ def cuts(answer: dict[str, Any]) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     clean = []
     for name, segments in (answer.get("segments") or {}).items():
-        if segments and all(score == 1.0 for _, _, score in segments):
+        if segments and all(score > 0 for _, _, score in segments):
             clean.append(name)
             continue
         parts = []

@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.harness import NARROW, WIDE
+from tests.browser.test_accessibility import violations
 from tests.browser.test_the_whole_loop import MINUTES, sign_in
 from tests.running import running
 from tests.tiny_base import copy_tiny_base
@@ -205,6 +206,7 @@ def looked_at(page: Page, case: Case, screenshot) -> None:
             page.set_viewport_size(viewport)
             page.emulate_media(color_scheme=scheme)
             no_part_runs_off(page)
+            assert violations(page) == [], f"{size}, {scheme}"
             screenshot(page, f"recipe-{case.recipe}-{size}-{scheme}", full=True)
     page.set_viewport_size(WIDE)
     page.emulate_media(color_scheme="light")

@@ -312,20 +312,16 @@ def majority(data: Mapping[str, Sequence[Reviewed]], split: str) -> dict[str, fl
 
 
 def show_some(run: RunContext, scorer: SegmentScorer, data: Sequence[Reviewed], *, step: int, n: int = 5) -> None:
-    """A few held-out answers with the verdict on each segment, for the run's page: the first category's, coloured, and
-    all of them in figures.
-    """
+    """A few held-out answers in the segments of each category, with the verdict on each, for the run's page."""
     for one, scored in zip(data[:n], scorer.score_many(one.item for one in data[:n]), strict=True):
         if scored:
-            first = next(iter(scored.values()))
+            segments = {
+                name: [[part.start, part.end, as_score(part)] for part in parts] for name, parts in scored.items()
+            }
             run.sample(
                 step,
-                answer=one.name,
-                text=one.item["text"],
-                tokens=[[part.start, part.end, as_score(part)] for part in first],
-                segments={
-                    name: [[part.start, part.end, as_score(part)] for part in parts] for name, parts in scored.items()
-                },
+                question=engine.passages.question_of(one.item["messages"]),
+                answers=[{"answer": one.name, "text": one.item["text"], "segments": segments}],
             )
 
 

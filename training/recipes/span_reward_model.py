@@ -287,6 +287,7 @@ def show_some(run: RunContext, scorer: SpanScorer, reviewed: list[Reviewed], *, 
             run.sample(
                 step,
                 answer=one.row.name,
+                question=engine.passages.question_of(one.item["messages"]),
                 text=one.item["text"],
                 reward=engine.scoring.reward(tokens),
                 tokens=[[token["start"], token["end"], round(token["score"], 4)] for token in tokens],
