@@ -19,9 +19,13 @@ from annotation.models import Campaign, Label, Origin, Prompt, ReactionKind, Res
 from redpen.accounts import audit, registry
 from redpen.accounts.demo import DEMO_LOGINS
 from redpen.accounts.models import Membership, Project, User
+from training.actions.runs import Launch, launch_run
+from training.models import Run
 from training.worlds.demo import DemoContent
 
 SLUG = "demo"
+PREPARED = "marked-phrases"  # the span reward model that is trained from the demo's own marks
+PREPARED_BASE = "tiny"  # reads the demo's language; a minute to make, once, and seconds to learn on
 Told = Callable[[str], None]
 
 
@@ -84,6 +88,15 @@ def fill_demo(content: DemoContent, *, tell: Told = lambda line: None) -> dict[s
     tell("work for the newcomer")
     added["tasks"] = filling.open_tasks()
     return added
+
+
+def prepare_model(project: Project) -> Run:
+    """Have the worker train a span reward model from the demo's marks: an ordinary run, with its records frozen, its
+    figures on held-out answers and its options on its page. Asked once; asking again gives the same run.
+    """
+    launch = Launch(recipe="span_reward_model", base_model=PREPARED_BASE, name=PREPARED)
+    run, _ = launch_run(project=project, author=None, launch=launch, client_key="demo:prepared-model")
+    return run
 
 
 class Filling:
