@@ -19,6 +19,7 @@ from redpen.accounts.pages import as_id, page_of
 from redpen.accounts.rules import may, open_project
 from training.actions.going_on import go_on as let_go_on
 from training.actions.runs import cancel_run, run_of, try_again
+from training.compare.stats import Paired, paired
 from training.models import Run, Snapshot
 from training.models.runs import ENDED, RunState
 from training.queries import runs as queries
@@ -152,11 +153,29 @@ def compared(data: dict[str, Any]) -> dict[str, Any]:
         "comparison": pairs,
         "marked_by": data["marked_by"],
         "rows": [
-            ("all marked phrases", before, after),
-            ("an answer, on average", before / len(pairs), after / len(pairs)),
-            *((label.replace("_", " "), *counts) for label, *counts in data["labels"] if label),
+            ("all marked phrases", before, after, change(data["comparison"])),
+            ("an answer, on average", before / len(pairs), after / len(pairs), None),
+            *(
+                (label.replace("_", " "), *counts, change(data["comparison"], label))
+                for label, *counts in data["labels"]
+                if label
+            ),
         ],
     }
+
+
+def change(pairs: list[dict[str, Any]], label: str | None = None) -> Paired | None:
+    """How many more bad phrases (of one label) an answer has after than before, prompt by prompt: the mean difference
+    with its 95 % interval, and p. None where two prompts have not been answered.
+    """
+
+    def count(answer: dict[str, Any]) -> int:
+        return sum(mark[2] < 0 and label in (None, mark[3]) for mark in answer["marks"])
+
+    before, after = (
+        {place: float(count(one[when])) for place, one in enumerate(pairs)} for when in ("before", "after")
+    )
+    return paired(after, before) if len(pairs) > 1 else None
 
 
 def marked(text: str, marks: list[list[Any]]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frontend.views.training_runs import as_shown, marked
+from frontend.views.training_runs import as_shown, change, marked
 from tests.training.factories import make_base, make_model
 from tests.training.test_pages import launch, page, posted
 from training.models import Run
@@ -33,7 +33,7 @@ DATA = {
 
 def test_answers_are_cut_at_their_marks_and_the_bad_ones_counted():
     shown = as_shown({"data": DATA})
-    assert shown["rows"] == [
+    assert [row[:3] for row in shown["rows"]] == [
         ("all marked phrases", 2, 1),
         ("an answer, on average", 1.0, 0.5),
         ("rude phrase", 1, 1),
@@ -46,6 +46,19 @@ def test_answers_are_cut_at_their_marks_and_the_bad_ones_counted():
         ("you fool", "bad"),
         (".", ""),
     ]
+
+
+def test_a_change_is_told_prompt_by_prompt_with_its_interval():
+    bad = [0, 1, -1.0, "rude_phrase"]
+    pairs = [pair(("a", [bad] * before), ("b", [bad] * after)) for before, after in ((2, 0), (1, 0), (3, 1), (2, 1))]
+    found = change(pairs)
+    assert found.difference.mean == -1.5
+    assert found.difference.low == pytest.approx(-2.4187, abs=1e-3)  # 3.1824 (Student's, 3) x 0.57735 / 2
+    assert found.difference.high == pytest.approx(-0.5813, abs=1e-3)
+    assert change(pairs, "rambling").difference.mean == 0
+    assert change(pairs[:1]) is None
+    data = {"comparison": pairs, "marked_by": "people", "bad": [8, 2], "labels": [["rude_phrase", 8, 2]]}
+    assert [row[3] for row in as_shown({"data": data})["rows"]] == [found, None, found]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +79,8 @@ def test_the_run_page_shows_them_above_the_samples(marked):
     assert "&lt;it&gt;" in html
     assert "1 bad" in html
     assert "cut off" in html
-    assert '<tr><th scope="row">Rude phrase</th><td class="number">1</td><td class="number">1</td></tr>' in html
+    assert '<tr><th scope="row">Rude phrase</th><td class="number">1</td><td class="number">1</td>' in html
+    assert "may be chance" in html
     assert "None yet." in html  # it is no sample
 
 
