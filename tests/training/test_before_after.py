@@ -1,5 +1,8 @@
 """Before and after on a run's page, and the way there: a form that a link fills in."""
 
+import re
+from html import unescape
+
 import pytest
 
 from frontend.views.training_runs import as_shown, change, marked
@@ -109,6 +112,19 @@ def test_a_span_reward_models_page_leads_to_the_policy_that_it_can_improve(marke
     assert "Improve a policy with it" not in page(
         marked, f"models/{make_model(marked.project, kind='policy', name='p').pk}/"
     )
+
+
+def test_a_span_reward_model_is_trained_again_with_its_own_options_and_name(marked):
+    run = launch(marked, config={"epochs": 7, "echo": True, "pooled": False})
+    model = make_model(marked.project, kind="span_reward_model", name="mine")
+    assert "Train it again" not in page(marked, f"models/{model.pk}/")  # nobody knows how it was made
+    Run.objects.filter(pk=run.pk).update(produced=model)
+    html = page(marked, f"models/{model.pk}/")
+    link = unescape(re.search(r'href="([^"]*)">Train it again', html)[1])
+    data = posted(page(marked, link.removeprefix("/p/lantern/")))
+    assert data["name"] == "mine"
+    assert marked.client(marked.ada).post("/p/lantern/train/span_reward_model/", data).status_code == 302
+    assert Run.objects.get(number=2).config == run.config
 
 
 def test_a_model_to_watch_with_is_chosen_by_what_it_is_for(marked):
