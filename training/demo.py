@@ -46,8 +46,8 @@ def demo_project(content: DemoContent) -> Project:
         defaults={
             "name": content.project,
             "is_demo": True,
-            "description": "Made up by a program: customers' questions, two models' answers, and what people said. A span "
-            "reward model learns from their marks right after the first start: run 1.",
+            "description": "Made up by a program: customers' questions, two models' answers, and what people said. A "
+            "span reward model learns from their marks right after the first start: run 1.",
         },
     )
     for role, user in people.items():
