@@ -14,6 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from training.durations import duration as in_units
+
 register = template.Library()
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -43,15 +45,7 @@ def in_words(seconds: float) -> str:
 @register.filter
 def duration(seconds: float | None) -> str:
     """How long something took or will take: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds is None:
-        return "—"
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < MINUTE:
-        return f"{seconds:.0f} s"
-    if seconds < HOUR:
-        return f"{int(seconds // MINUTE)} min {int(seconds % MINUTE):02} s"
-    return f"{int(seconds // HOUR)} h {int(seconds % HOUR // MINUTE):02} min"
+    return "—" if seconds is None else in_units(seconds)
 
 
 @register.filter

@@ -1,7 +1,7 @@
 """Comparisons: a graph of runs that goes on whatever happens, and what is told of it."""
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from annotation.models import Campaign, Preference, Prompt, Rewrite, SpanCritique
 from tests.training.factories import make_base, make_prompt, make_response
@@ -109,6 +109,9 @@ def test_a_recipe_may_carry_options_of_its_own():
         ({"recipes": ["sft", "sft"]}, "/options/recipes"),
         ({"seeds": [1, 1]}, "/options/seeds"),
         ({"colour": 1}, "/options/colour"),
+        ({"checker": "atlantis"}, "/options/checker"),
+        ({"checker": "words:seed=x"}, "/options/checker"),
+        ({"labels": -3}, "/options/labels"),
         ({"campaigns": ["0193f5e4-0000-7000-8000-000000000000"], "seeds": [0, 1]}, "/options"),
     ],
 )
@@ -247,3 +250,34 @@ def test_the_command_runs_it_all_and_writes_the_table(compared, stand_in, monkey
     call_command("compare", list=True, **where)
     assert "succeeded  5 of 5" in capsys.readouterr().out
     assert set(Run.objects.values_list("state", flat=True)) <= set(ENDED)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"world": "atlantis"}, "--world: There is no world “atlantis”; there are words, digits, cycles, support."),
+        ({"world": "words:zzz"}, "--world: The world words has no option “zzz”"),
+        ({"world": "digits:seed=x"}, "--world: The world digits takes a whole number for “seed”, not “x”."),
+        ({"people": "praises=abc"}, "--people: praises is a number from 0 to 1, not “abc”."),
+        ({"people": "noise=2"}, "--people: noise is a number from 0 to 1, not 2."),
+        ({"people": "foo=1"}, "--people: there is no parameter “foo”; there are skill, noise,"),
+        ({"labels": -3}, "/options/labels: "),
+        ({"recipes": "alchemy"}, "/options/recipes: There is no recipe “alchemy” that makes a policy; there are "),
+        ({"recipes": "grpo:lr=-1"}, "/config/lr: grpo:lr=-1/0/policy: "),
+        ({"seeds": "x"}, "--seeds is a number"),
+    ],
+)
+def test_the_command_says_what_is_wrong_before_anybody_has_worked(compared, monkeypatch, options, said):
+    from contextlib import nullcontext
+
+    from training.compare import machine
+
+    monkeypatch.setattr(machine, "servers", lambda say: nullcontext(True))
+    monkeypatch.setattr(machine, "world_base", lambda world, say: "tiny")
+    given = {"world": "words", "labels": 20, "owner": compared.ada.email, **options}
+    with pytest.raises(CommandError) as refused:
+        call_command("compare", **given)
+    assert str(refused.value).startswith(said)
+    assert str(refused.value).count("alchemy") <= 1
+    assert "\n" not in str(refused.value)
+    assert not Campaign.objects.filter(name__contains="acts of each kind").exists()

@@ -20,6 +20,7 @@ from training.compare.options import Options
 from training.compare.plan import Place, plan
 from training.models import Comparison, Run, Snapshot, Trial
 from training.models.runs import ENDED, RunState
+from training.recipes import registry
 from training.snapshots.query import SnapshotQuery
 
 
@@ -47,6 +48,25 @@ def check_options(given: Mapping[str, Any]) -> Options:
         raise ComparisonRefused(problems) from error
 
 
+def check_plan(given: Mapping[str, Any]) -> Options:
+    """The options of a comparison whose every run can be configured; raises ComparisonRefused otherwise. It makes
+    nothing: whoever has people do their acts first asks this before.
+    """
+    options = check_options(given)
+    problems = []
+    for place in planned(options):
+        try:
+            registry.get(place.recipe).config(place.config, preset="" if options.settings else "laptop")
+        except ValidationError as error:
+            for fault in error.errors():
+                pointer = "/".join(["/config", *(str(part) for part in fault["loc"])])
+                message = f"{place.place}: {in_words(fault)}"
+                problems.append({"pointer": pointer, "code": f"config.{fault['type']}", "message": message})
+    if problems:
+        raise ComparisonRefused(problems)
+    return options
+
+
 @transaction.atomic
 def start_comparison(
     *,
@@ -62,7 +82,7 @@ def start_comparison(
     Project.objects.select_for_update().get(pk=project.pk)
     if client_key and (known := Comparison.objects.filter(project=project, client_key=client_key).first()):
         return known, False
-    asked = check_options(options)
+    asked = check_plan(options)
     if len(name) > 120:
         raise ComparisonRefused([{"pointer": "/name", "code": "name.long", "message": "A name has 120 characters."}])
     check_campaigns(project, asked)

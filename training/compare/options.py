@@ -54,6 +54,15 @@ class Options(BaseModel):
             raise ValueError("seeds are different whole numbers from 0 to 2147483647")
         return value
 
+    @field_validator("checker")
+    @classmethod
+    def _is_a_world(cls, value: str) -> str:
+        if value:
+            from training.worlds.registry import world  # numpy: not in the web's every start
+
+            world(value)  # says what there is
+        return value
+
     @model_validator(mode="after")
     def _one_campaign_a_seed(self) -> Options:
         if self.campaigns and len(self.campaigns) != len(self.seeds):

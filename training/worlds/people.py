@@ -9,7 +9,7 @@ the opposite). All chance is the caller's: the same random state gives the same 
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from .manners import SUPPORT, Manners
@@ -230,6 +230,12 @@ class Annotator:
 
     def _say(self, words, rng: random.Random) -> str:
         return rng.choice(list(words)) if rng.random() < self.talks else ""
+
+
+# What can be set for all people at once, with its lowest and highest value.
+PARAMETERS: dict[str, tuple[float, float]] = {
+    one.name: (-1.0, 1.0) if one.name == "harshness" else (0.0, 1.0) for one in fields(Annotator) if one.type is float
+}
 
 
 def cast(world: Readable, **parameters: Any) -> dict[str, Annotator]:

@@ -81,9 +81,9 @@ def _words(spec: str, options: Options) -> Words:
         elif name == "hard":
             given |= {"defects": ALL, "words": 12, "topics": 8}
         elif name == "tastes":
-            given["tastes"] = float(value or 0.5)
+            given["tastes"] = _number("words", name, value or "0.5")
         elif name == "seed":
-            given["seed"] = int(value)
+            given["seed"] = _seed("words", value)
         else:
             raise _unknown("words", name, "a number of words, all, coverage, kinds, hard, tastes, seed")
     return Words(spec=spec, **given)
@@ -92,21 +92,34 @@ def _words(spec: str, options: Options) -> Words:
 def _digits(spec: str, options: Options) -> Digits:
     if strange := options.keys() - {"share", "seed"}:
         raise _unknown("digits", min(strange), "share, seed")
-    return Digits("share" if "share" in options else "exact", seed=int(options.get("seed", 0)), spec=spec)
+    return Digits("share" if "share" in options else "exact", seed=_seed("digits", options.get("seed", "0")), spec=spec)
 
 
 def _cycles(spec: str, options: Options) -> Cycles:
     if strange := options.keys() - {"ladder", "seed"}:
         raise _unknown("cycles", min(strange), "ladder, seed")
-    return Cycles(LADDER if "ladder" in options else CIRCLE, seed=int(options.get("seed", 0)), spec=spec)
+    seed = _seed("cycles", options.get("seed", "0"))
+    return Cycles(LADDER if "ladder" in options else CIRCLE, seed=seed, spec=spec)
 
 
 def _support(spec: str, options: Options) -> Support:
-    seeds = [int(value) if name == "seed" else int(name) for name, value in options.items()
-             if name == "seed" or name.isdigit()]  # fmt: skip
-    if len(seeds) != len(options):
-        raise _unknown("support", next(name for name in options if not name.isdigit()), "a seed")
+    if strange := [name for name in options if name != "seed" and not name.isdigit()]:
+        raise _unknown("support", strange[0], "a seed")
+    seeds = [_seed("support", value if name == "seed" else name) for name, value in options.items()]
     return Support(*seeds[:1] or (0,), spec=spec)
+
+
+def _number(world: str, name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"The world {world} takes a number for “{name}”, not “{value}”.") from None
+
+
+def _seed(world: str, value: str) -> int:
+    if not value.isdigit():
+        raise ValueError(f"The world {world} takes a whole number for “seed”, not “{value}”.")
+    return int(value)
 
 
 def _unknown(world: str, name: str, known: str) -> ValueError:

@@ -16,16 +16,25 @@ from redpen import env as environment
 from redpen.accounts.demo import DEMO_LOGINS
 from redpen.accounts.errors import RedpenError
 from redpen.accounts.models import Project, User
-from training.actions.comparisons import cancel_comparison, comparison_of, resume_comparison, start_comparison
+from training.actions.comparisons import (
+    cancel_comparison,
+    check_plan,
+    comparison_of,
+    resume_comparison,
+    start_comparison,
+)
 from training.compare import machine
 from training.compare.options import DEFAULT_RECIPES
 from training.compare.people import labelled, world_project
 from training.compare.plot import svg
 from training.compare.report import markdown
 from training.demo import demo_people
+from training.durations import duration
 from training.models import Comparison
 from training.models.runs import RunState
 from training.queries import comparisons as queries
+from training.worlds.people import PARAMETERS
+from training.worlds.registry import world as world_of
 
 HELP = """Compare recipes. In a world:
 
@@ -76,14 +85,16 @@ class Command(BaseCommand):
             with machine.servers(self.tell) as is_up:
                 self.act(options, is_up)
         except RedpenError as error:
-            lines = [f"  {one.get('pointer', '')}: {one['message']}" for one in error.problems]
-            raise CommandError("\n".join([str(error), *lines])) from error
+            lines = [f"{one['pointer']}: {one['message']}" for one in error.problems]
+            raise CommandError("\n".join(lines) or str(error)) from error
         except OperationalError as error:
             raise CommandError(f"The database cannot be reached: {error}") from error
 
     def act(self, options: dict[str, Any], is_up: bool) -> None:
         if not options["world"] and not options["project"]:
             raise CommandError("Say where: --world words, or --project with a project's short name.")
+        if options["world"]:
+            known_world(options["world"])
         owner = owner_of(options["owner"])
         project = world_project(options["world"], owner) if options["world"] else project_of(options["project"])
         if options["list"]:
@@ -126,9 +137,8 @@ class Command(BaseCommand):
         if world := options["world"]:
             given.setdefault("base_model", machine.world_base(world, self.tell))
             given |= {"settings": world, "labels": options["labels"], "checker": options["checker"] or world}
-            people = {
-                name: float(value) for name, _, value in (one.partition("=") for one in listed(options["people"]))
-            }
+            people = people_of(options["people"])
+            check_plan(given)
             campaigns = []
             for seed in given["seeds"]:
                 self.tell(f"seed {seed}: people do {options['labels']} acts of each kind")
@@ -194,16 +204,6 @@ def progress_line(progress: dict[str, Any], trials: list[Any]) -> str:
     return ", ".join(parts)
 
 
-def duration(seconds: float) -> str:
-    """20 s, 3 min 20 s, 2 h 05 min."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
 def listed(words: str | None) -> list[str]:
     """By semicolon where there is one, else by comma."""
     sign = ";" if ";" in (words or "") else ","
@@ -216,6 +216,31 @@ def seeds_of(words: str) -> list[int]:
         return [int(one) for one in listed(words)] if "," in words else list(range(int(words)))
     except ValueError:
         raise CommandError("--seeds is a number, or numbers by comma.") from None
+
+
+def known_world(spec: str) -> None:
+    """Raises CommandError, with those that there are, where this is none."""
+    try:
+        world_of(spec)
+    except ValueError as error:
+        raise CommandError(f"--world: {error}") from None
+
+
+def people_of(words: str) -> dict[str, float]:
+    """Parameters of the simulated people: noise=0.2,laziness=0.5."""
+    found = {}
+    for one in listed(words):
+        name, _, value = one.partition("=")
+        if name not in PARAMETERS:
+            raise CommandError(f"--people: there is no parameter “{name}”; there are {', '.join(PARAMETERS)}.")
+        low, high = PARAMETERS[name]
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise CommandError(f"--people: {name} is a number from {low:g} to {high:g}, not “{value}”.") from None
+        if not low <= found[name] <= high:
+            raise CommandError(f"--people: {name} is a number from {low:g} to {high:g}, not {value}.")
+    return found
 
 
 def owner_of(email: str) -> User:
