@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -19,13 +19,15 @@ from redpen.accounts.pages import as_id, page_of
 from redpen.accounts.rules import may, open_project
 from training.actions.going_on import go_on as let_go_on
 from training.actions.runs import cancel_run, run_of, try_again
-from training.compare.stats import Paired, paired
 from training.models import Run, Snapshot
 from training.models.runs import ENDED, RunState
 from training.queries import runs as queries
 from training.queries.snapshots import SPLITS, examples
 from training.recipes import registry
 from training.runs.places import checkpoint_step
+
+if TYPE_CHECKING:
+    from training.compare.stats import Paired
 
 
 @require_safe
@@ -168,6 +170,7 @@ def change(pairs: list[dict[str, Any]], label: str | None = None) -> Paired | No
     """How many more bad phrases (of one label) an answer has after than before, prompt by prompt: the mean difference
     with its 95 % interval, and p. None where two prompts have not been answered.
     """
+    from training.compare.stats import paired  # numpy: not for every page
 
     def count(answer: dict[str, Any]) -> int:
         return sum(mark[2] < 0 and label in (None, mark[3]) for mark in answer["marks"])
