@@ -69,7 +69,7 @@ chromium: ## Make sure that a Chromium is there for the browser tests.
 
 ## --- measure it: each ends with one JSON object on its last line
 
-BENCHES := train ingest ui pages spans raft fine-grained raft-digits critique-grpo nft spo text2grad hacking-watch
+BENCHES := train ingest ui pages spans raft fine-grained raft-digits critique-grpo nft spo text2grad story hacking-watch
 .PHONY: $(BENCHES:%=bench-%)
 bench-train: ## Speed and memory of the engine beside TRL at its best: training, sampling. Under 20 minutes.
 bench-ingest: ## Records taken in per second.
@@ -83,6 +83,7 @@ bench-hacking-watch: ## How often the watch for reward hacking speaks when nothi
 bench-raft: ## True quality of answers before and after raft in the demo world.
 bench-nft: ## Right and wrong answers by likelihood beside RFT and Dr. GRPO at equal samples, over 5 seeds.
 bench-spo: ## Self-play where tastes go in circles, beside a reward model from the same labels, over 5 seeds.
+bench-story: ## The demo's story over 5 seeds: ten answers marked; bad phrases before and after.
 bench-text2grad: ## Marks on their own tokens against the same feedback as one number, in the word world.
 $(BENCHES:%=bench-%): bench-%: $(VENV)/dev
 	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.$(subst -,_,$*) $(ARGS)

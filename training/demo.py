@@ -21,11 +21,9 @@ from redpen.accounts.demo import DEMO_LOGINS
 from redpen.accounts.models import Membership, Project, User
 from training.actions.runs import Launch, launch_run
 from training.models import Run
-from training.worlds.demo import DemoContent
+from training.worlds.demo import PREPARED, PREPARED_BASE, DemoContent
 
 SLUG = "demo"
-PREPARED = "marked-phrases"  # the span reward model that is trained from the demo's own marks
-PREPARED_BASE = "tiny"  # reads the demo's language; a minute to make, once, and seconds to learn on
 Told = Callable[[str], None]
 
 
