@@ -87,6 +87,16 @@ def test_the_run_page_shows_them_above_the_samples(marked):
     assert "None yet." in html  # it is no sample
 
 
+def test_of_many_prompts_the_first_are_shown_and_the_others_folded(marked):
+    launch(marked)
+    many = {**DATA, "comparison": [pair(("a", []), ("b", []), question=f"Question {n}?") for n in range(11)]}
+    events.store(lease.claim("w"), [{"type": "sample", "seq": 0, "at": 3.0, "step": 3, "data": many}])
+    html = page(marked, "runs/1/")
+    folded = html.index("The other prompts (3)")
+    assert html.index("Question 7?") < folded < html.index("Question 8?") < html.index("Question 10?")
+    assert html.index("</details>", folded) > html.index("Question 10?")
+
+
 def test_a_link_fills_the_form_in_and_starts_nothing(marked):
     model = make_model(marked.project, kind="span_reward_model")
     make_base("tiny")
