@@ -73,14 +73,10 @@ def train(client: httpx.Client, recipe: str, **more: Any) -> dict[str, Any]:
 
 def compared(client: httpx.Client, number: int) -> list[dict[str, Any]]:
     """The pairs of answers that the run's page shows."""
-    place = ""
-    while True:
-        page = sent(client.get(f"{API}/runs/{number}/events{place}"))
-        for event in page["events"]:
-            if event["type"] == "sample" and "comparison" in event["data"]:
-                return event["data"]["comparison"]
-        last = page["events"][-1]
-        place = f"?attempt={last['attempt']}&seq={last['seq']}"
+    for event in sent(client.get(f"{API}/runs/{number}/events?type=sample"))["events"]:
+        if "comparison" in event["data"]["data"]:
+            return event["data"]["data"]["comparison"]
+    raise SystemExit(f"Run {number} shows nothing before and after.")
 
 
 def bad(answer: dict[str, Any]) -> float:
