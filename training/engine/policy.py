@@ -180,6 +180,11 @@ class Policy:
                 with self.base_alone() as base:
                     yield base
 
+    @property
+    def recalls(self) -> bool:
+        """Whether `as_reference` can be had however far it has come."""
+        return not self.full or self._copy is not None
+
     @contextmanager
     def without_dropout(self) -> Iterator[Any]:
         """The model with gradients but without dropout: what policy gradients need, so that a ratio is exactly 1 before

@@ -355,11 +355,11 @@ def learn(
 
 def watched(config: Practice, policy: Policy, units: Sequence[Sequence[Row]]) -> dict[str, float]:
     """The distance to the reference now: k3 on a few of the step's answers, where the loss does not tell it. Nothing
-    where all weights are trained: the first model is gone.
+    where all weights are trained and no copy was kept: the first model is gone.
     """
     import torch
 
-    if not units or policy.full:
+    if not units or not policy.recalls:
         return {}
     rows = with_reference(config, policy, with_old(config, policy, [list(units[0])[:WATCHED]]))[0]
     now, then = (

@@ -25,11 +25,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from training import engine
-from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
+from training.recipes.base import Recipe, option, pack_tokens
 from training.recipes.comparisons import of_dimension, pairs_in
 from training.recipes.context import RecipeError, RunContext
 from training.recipes.learning import Sieve, name_of, need_something, new_answers, policy_card, votes
 from training.recipes.steps import steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ SUNK = 1.0  # nats that the chosen answers have lost on the mean, over SUNK_FOR 
 SUNK_FOR = 10
 
 
-class Config(RecipeConfig):
+class Config(Weights):
     """Options of dpo."""
 
     loss: Literal["dpo", "ipo", "hinge", "robust", "mean", "apo_zero", "orpo", "simpo", "kto"] = option(
@@ -101,12 +102,15 @@ class Config(RecipeConfig):
         """The beta that is used."""
         return self.beta if self.beta is not None else BETAS.get(self.loss, 0.1)
 
+    @property
+    def recalls(self) -> bool:
+        """The first model is asked in every step, unless it has been asked before; kto asks it of other answers too."""
+        return self.loss not in FREE and (self.loss == "kto" or not self.precompute_reference)
+
 
 def train(run: RunContext, config: Config) -> None:
     """Learn from the train split, watch the dev split, measure on test; new answers go back to the people."""
-    policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
-    )
+    policy = config.policy(run)
     data = {split: prepare(run, config, policy.tokenizer, split) for split in ("train", "dev", "test")}
     need_enough(config, data["train"])
     longest = max(sum(len(row.ids) for row in unit) for split in data.values() for unit in split)

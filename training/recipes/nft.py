@@ -37,6 +37,7 @@ from training.recipes.context import RunContext
 from training.recipes.online import HeldOut, Online, answer, finish, seed_of
 from training.recipes.rewarding import Judge
 from training.recipes.steps import Step, steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +51,7 @@ RATES = "rates.jsonl"  # beside the artifact: how often each prompt was answered
 PROMPTS = "prompts.json"  # ... and at the end: which are hard, which are solved
 
 
-class Config(Online):
+class Config(Weights, Online):
     """Options of nft."""
 
     verdict: Literal["threshold", "graded"] = option(
@@ -111,9 +112,7 @@ class Config(Online):
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, verdicts, groups that have both kinds, one reading of them."""
-    policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
-    )
+    policy = config.policy(run)
     judge = config.judge(run, policy)
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens

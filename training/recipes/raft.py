@@ -260,8 +260,8 @@ def loss_of(config: Config, policy: Policy, pack: Pack) -> Loss:
 
 
 def distance(config: Config, policy: Policy, answers: Answers) -> dict[str, float]:
-    """KL(G_t || G_0) in nats an answer, told from some of the round's; nothing where all weights are trained."""
-    if policy.full:
+    """KL(G_t || G_0) in nats an answer, told from some of the round's; nothing where no first model is kept."""
+    if not policy.recalls:
         return {}
     pairs = list(zip(answers.asks, [group[0] for group in answers.groups], strict=True))[:MEASURED]
     gaps = log_ratios(config, policy, pairs)

@@ -30,6 +30,7 @@ from training.recipes.context import RecipeError, RunContext
 from training.recipes.online import HeldOut, Practice, answer, finish, seed_of
 from training.recipes.rewarding import NEEDS, Judge
 from training.recipes.steps import steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from training.engine.objectives import Loss
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 SET = "samples.jsonl"  # beside the artifact: everything that was drawn
 
 
-class Config(Practice):
+class Config(Weights, Practice):
     """Options of rejection_sampling."""
 
     prompts: int = option(512, "prompts that are answered", unit="prompts", ge=1, le=1_000_000)
@@ -58,9 +59,7 @@ class Config(Practice):
 
 def train(run: RunContext, config: Config) -> None:
     """Draw, judge, keep, fine-tune. An attempt that goes on from a checkpoint reads again what the first one drew."""
-    policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
-    )
+    policy = config.policy(run)
     judge = config.judge(run, policy)
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens

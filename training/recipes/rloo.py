@@ -34,6 +34,7 @@ from training.recipes.context import RunContext
 from training.recipes.online import HeldOut, Online, answer, finish, seed_of
 from training.recipes.rewarding import NEEDS
 from training.recipes.steps import steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from training.engine.policy import Policy
 
 
-class Config(Online):
+class Config(Weights, Online):
     """Options of rloo."""
 
     beta: float = option(0.05, "weight of the KL to the first model, in the reward", source="paper: 0.03", ge=0)
@@ -61,9 +62,7 @@ class Config(Online):
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, their rewards, one optimiser step."""
-    policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
-    )
+    policy = config.policy(run)
     judge = config.judge(run, policy)
     learned = asks_to_learn_from(
         run, policy.tokenizer, passage_tokens=config.passage_tokens, longest=config.max_prompt_tokens

@@ -12,10 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from training import engine
-from training.recipes.base import Recipe, RecipeConfig, option, pack_tokens
+from training.recipes.base import Recipe, option, pack_tokens
 from training.recipes.context import RunContext
 from training.recipes.learning import Record, Sieve, name_of, need_something, new_answers, policy_card, votes
 from training.recipes.steps import steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from training.engine.objectives import Loss
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from training.engine.policy import Policy
 
 
-class Config(RecipeConfig):
+class Config(Weights):
     """Options of sft."""
 
     rewrites: bool = option(True, "learn the better versions that people wrote")
@@ -63,12 +64,7 @@ class Config(RecipeConfig):
 
 def train(run: RunContext, config: Config) -> None:
     """Learn from the train split, watch the dev split, measure on test."""
-    policy = engine.policy.Policy.load(
-        run.base_model,
-        lora=engine.policy.Lora(rank=config.rank, dropout=config.dropout),
-        parent=run.models.get("policy"),
-        seed=run.seed,
-    )
+    policy = config.policy(run, dropout=config.dropout)
     data = {split: prepare(run, config, policy.tokenizer, split) for split in ("train", "dev", "test")}
     need_something(
         data["train"],
@@ -90,6 +86,7 @@ def train(run: RunContext, config: Config) -> None:
     def evaluate() -> dict[str, float]:
         return measure(policy, data["dev"], "dev_", budget=budget)
 
+    before = {split: measure(policy, data[split], f"{split}_", budget=budget) for split in ("dev", "test")}
     for step in steps(
         run,
         loop,
@@ -106,8 +103,11 @@ def train(run: RunContext, config: Config) -> None:
 
     figures = {
         name: value
-        for split in ("dev", "test")
-        for name, value in measure(policy, data[split], f"{split}_", budget=budget, before=True).items()
+        for split, then in before.items()
+        for name, value in (
+            *measure(policy, data[split], f"{split}_", budget=budget).items(),
+            *((f"{name}_before", value) for name, value in then.items()),
+        )
     }
     policy.save(run.artifact_path)
     new_answers(
@@ -154,24 +154,16 @@ def chosen(run: RunContext, config: Config, split: str) -> list[tuple[str, Recor
     return list(found.values())
 
 
-def measure(policy: Policy, rows: list[Row], prefix: str, *, budget: Budget, before: bool = False) -> dict[str, float]:
-    """The loss on held-out answers, nats a token, and (`before`) what it was before this run."""
+def measure(policy: Policy, rows: list[Row], prefix: str, *, budget: Budget) -> dict[str, float]:
+    """The loss on held-out answers, nats a token."""
     if not rows:
         return {}
-    policy.model.eval()
-    figures = {f"{prefix}loss": _mean_loss(policy.model, policy, rows, budget)}
-    if before:
-        with policy.as_reference() as reference:
-            figures[f"{prefix}loss_before"] = _mean_loss(reference, policy, rows, budget)
-    return figures
-
-
-def _mean_loss(model: Any, policy: Policy, rows: list[Row], budget: Budget) -> float:
     total = count = 0.0
-    for pack in engine.packs.micro_batches(rows, tokens=budget, device=policy.device):
-        values = engine.logprobs.completion_logprobs(model, pack).values.detach()
-        total, count = total - float(values.sum()), count + len(values)
-    return total / count if count else 0.0
+    with policy.scoring() as model:
+        for pack in engine.packs.micro_batches(rows, tokens=budget, device=policy.device):
+            values = engine.logprobs.completion_logprobs(model, pack).values
+            total, count = total - float(values.sum()), count + len(values)
+    return {f"{prefix}loss": total / count if count else 0.0}
 
 
 RECIPE = Recipe(

@@ -44,6 +44,7 @@ from training.recipes.online import Practice, finish, seed_of
 from training.recipes.raters import Match, Rater, rater_of
 from training.recipes.standings import MIXTURE, Looks
 from training.recipes.steps import Step, steps
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from training.engine.policy import Policy
 
 
-class Config(Practice):
+class Config(Weights, Practice):
     """Options of spo. `checker` names a program that compares; `missing_stop` and `empty` are log-odds."""
 
     steps: int = option(100, "batches of prompts", source="ours", ge=1, le=1_000_000)
@@ -94,9 +95,7 @@ class Config(Practice):
 
 def train(run: RunContext, config: Config) -> None:
     """Each step: answers to a batch of prompts, their games, one optimiser step."""
-    policy = engine.policy.Policy.load(
-        run.base_model, lora=engine.policy.Lora(rank=config.rank), parent=run.models.get("policy"), seed=run.seed
-    )
+    policy = config.policy(run)
     shaping = {"missing_stop": config.missing_stop, "empty": config.empty}
     rater = rater_of(
         run, checker=config.checker, judge=lambda: config.judge(run, policy), beside=policy, shaping=shaping

@@ -19,6 +19,7 @@ from training.recipes import rewarding
 from training.recipes.answers import Gap, parts_of, with_numbers, with_reference
 from training.recipes.base import option
 from training.recipes.online import Online
+from training.recipes.weights import Weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 CRITIC = "critic"  # the name of its adapter, and of its folder beside the policy's
 
 
-class WithCritic(Online):
+class WithCritic(Weights, Online):
     """Options of every recipe that has a critic."""
 
     epochs: int = option(4, "how often a step's answers are read", source="4", ge=1, le=64)
@@ -69,17 +70,17 @@ class WithCritic(Online):
     value_clip: float | None = option(
         0.2, "how far a value may move in a step before its worse error counts; empty: anywhere", source="0.2", gt=0
     )
-    trained: Literal["adapter", "all"] = option(
-        "adapter",
-        "what learns: an adapter, or all weights (then the first model is kept beside them)",
-        source="papers: all",
-    )
 
     @model_validator(mode="after")
     def _has_one_base(self) -> WithCritic:
         if self.trained == "all" and self.critic == "adapter":
             raise ValueError("with all weights trained no adapter can stand on the base: set critic to head or shared")
         return self
+
+    @property
+    def recalls(self) -> bool:
+        """Every step tells how far it has come from the first model."""
+        return True
 
 
 class Critic:
@@ -115,12 +116,7 @@ class Critic:
 def actor_and_critic(run: RunContext, config: WithCritic) -> tuple[Policy, Critic]:
     """The policy (fresh, or going on from another run's) and a critic without an opinion yet."""
     own = config.critic == "adapter"
-    given: dict[str, Any] = {"parent": run.models.get("policy"), "seed": run.seed}
-    if config.trained == "all":
-        policy = engine.policy.Policy.load(run.base_model, full=True, reference="copy", **given)
-    else:
-        lora, adapters = engine.policy.Lora(rank=config.rank), (CRITIC,) if own else ()
-        policy = engine.policy.Policy.load(run.base_model, lora=lora, adapters=adapters, **given)
+    policy = config.policy(run, adapters=(CRITIC,) if own else ())
     width = policy.model.get_input_embeddings().weight.shape[1]
     head = engine.heads.ScoreHead(width, ("value",), bias=True).to(policy.device)
     return policy, Critic(policy, head, own=own, shared=config.critic == "shared")

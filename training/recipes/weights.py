@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import model_validator
 
 from training import engine
 from training.recipes.base import RecipeConfig, option
-from training.recipes.context import RunContext
+from training.recipes.context import RecipeError, RunContext
 
 if TYPE_CHECKING:
     from training.engine.policy import Policy
 
 
 class Weights(RecipeConfig):
-    """The option of recipes that can train all weights; they have `rank` and, for a KL to the first model, `beta`."""
+    """The option of all recipes that make a policy; they have `rank` and, for a KL to the first model, `beta`."""
 
     trained: Literal["adapter", "all"] = option(
         "adapter",
@@ -23,16 +22,27 @@ class Weights(RecipeConfig):
         source="the papers: all",
     )
 
-    @model_validator(mode="after")
-    def _has_a_reference(self) -> Weights:
-        if self.trained == "all" and getattr(self, "beta", 0):
-            raise ValueError("with all weights trained the first model is gone, so there is no KL to it: set beta to 0")
-        return self
+    @property
+    def recalls(self) -> bool:
+        """Whether the first model is asked again after the first step. Where all weights learn a copy of it is then
+        kept, as large as the model itself.
+        """
+        return bool(getattr(self, "beta", 0))
 
-    def policy(self, run: RunContext) -> Policy:
-        """The run's base, or the policy that it goes on from."""
-        given: dict[str, Any] = {"parent": run.models.get("policy"), "seed": run.seed}
+    def policy(self, run: RunContext, *, adapters: Sequence[str] = (), dropout: float = 0.0) -> Policy:
+        """The run's base, or the policy that it goes on from, with further `adapters` on it. Raises RecipeError where
+        all weights are to learn of one that has only an adapter.
+        """
+        parent = run.models.get("policy")
+        given: dict[str, Any] = {"parent": parent, "seed": run.seed}
         if self.trained == "all":
-            return engine.policy.Policy.load(run.base_model, full=True, **given)
-        lora = engine.policy.Lora(rank=self.rank)  # type: ignore[attr-defined]
-        return engine.policy.Policy.load(run.base_model, lora=lora, **given)
+            if parent is not None and (parent / "adapter_config.json").exists():
+                raise RecipeError(
+                    "run.parent_adapter",
+                    "All weights are to be trained, but the policy that this run goes on from is an adapter.",
+                    "Set trained to adapter, or start from a base model.",
+                )
+            kept = "copy" if self.recalls else "precomputed"
+            return engine.policy.Policy.load(run.base_model, full=True, reference=kept, **given)
+        lora = engine.policy.Lora(rank=self.rank, dropout=dropout)  # type: ignore[attr-defined]
+        return engine.policy.Policy.load(run.base_model, lora=lora, adapters=adapters, **given)
