@@ -145,7 +145,7 @@ def test_ten_marked_answers_and_a_policy_that_makes_fewer_of_the_faults(chromium
         cells = counted.filter(has_text=kind).locator("td").all_inner_texts()[:2]
         learned = [so_far + int(cell) for so_far, cell in zip(learned, cells, strict=True)]
     screenshot(page, "story-5-before-and-after", full=True)
-    section.scroll_into_view_if_needed()
+    section.get_by_role("heading", name="Before and after").evaluate("node => node.scrollIntoView()")
     screenshot(page, "story-6-counted")
     rows = [row.split("\t") for row in section.locator("tbody tr").all_inner_texts()]
     log = page.locator("#log-lines li.warning").all_inner_texts()
