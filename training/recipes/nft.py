@@ -16,7 +16,8 @@ answers, whose likelihood under p- is raised, train the same weights (`engine.ob
 
 Where we differ: the sum is divided by answers times `length` (logged; the official sum over 512 answers by 1000 is
 `length` 1000 / 512), so that the learning rate does not depend on the batch. An answer without a verdict leaves its
-group. Groups that were not replaced count as the zeros that they are. An adapter is trained.
+group. Groups that were not replaced count as the zeros that they are. An adapter is trained,
+or all weights (`trained`).
 """
 
 from __future__ import annotations

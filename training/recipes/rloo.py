@@ -7,8 +7,8 @@ distance to the first model is part of that reward, so that it knows of all late
     loss = - mean_i A_i sum_t log p(y_t)
 
 Each batch of answers is used once: the ratio of a whole answer is a sum over its tokens and leaves any clip at once.
-Where we differ: an adapter is trained; answers without a verdict leave the mean; a group whose answers all earn the
-same costs no training (it counts as the zeros that it is).
+Where we differ: an adapter is trained (`trained = all`: all weights); answers without a verdict leave the
+mean; a group whose answers all earn the same costs no training (it counts as the zeros that it is).
 """
 
 from __future__ import annotations
