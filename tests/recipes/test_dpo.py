@@ -263,3 +263,12 @@ def test_answers_become_truly_better_by_what_people_prefer(tmp_path, base, world
         log.info("seed %s: quality %.3f, rise %+.3f, %s", seed, before, rises[-1], metrics)
         assert metrics["dev_accuracy"] > 0.6
     assert min(rises) > 0
+
+
+def test_a_copy_of_the_first_model_may_round_otherwise_and_an_adapter_switched_off_may_not(tmp_path, base):
+    figures = {"loss": 0.693147, "rewards/chosen": 1e-7, "rewards/rejected": 0.0}
+    dpo.Watch(context(tmp_path, base, []), dpo.Config(**TINY, trained="all")).look(0, figures)
+    for options, apart in (({}, 1e-7), ({"trained": "all"}, 0.01)):
+        watch = dpo.Watch(context(tmp_path, base, []), dpo.Config(**TINY, **options))
+        with pytest.raises(RecipeError, match="differ before the first step"):
+            watch.look(0, {**figures, "rewards/chosen": apart})
