@@ -140,11 +140,26 @@ def test_a_watch_can_be_left_out_and_then_costs_nothing(run_of):
 
 def test_every_recipe_that_samples_while_it_learns_may_be_given_a_model_to_watch_with():
     watched = {name for name, recipe in RECIPES.items() if "watch" in recipe.inputs}
-    assert {"grpo", "rloo", "ppo"} <= watched
+    assert {"grpo", "rloo", "ppo", "raft"} <= watched
     for name in watched:
         assert RECIPES[name].kinds_for("watch") == ("reward_model", "span_reward_model")
         assert RECIPES[name].unmet(["watch"]) == RECIPES[name].unmet([])  # it judges nothing
         assert {"truth", "watch_answers", "on_hacking"} <= set(RECIPES[name].Config.model_fields)
+
+
+def test_raft_is_watched_by_rounds_and_ends_before_it_learns_from_what_alarmed(run_of):
+    config = {"rounds": 8, "prompts": 16, "samples": 6, "lr": 1e-2, "every": 0, "on_hacking": "stop"}
+    run = run_of(check=likes_greetings, recipe="raft", steps=None, **config)
+    gap, rounds = measured(run, "hack/gap"), measured(run, "round")
+    assert gap[0] == pytest.approx(0)
+    assert gap[max(gap)] > 1
+    assert max(rounds.values()) < 8
+    (end,) = [text for text in warnings(run) if text.startswith("The training ends at step")]
+    assert "The score's lead over the truth" in end
+    learned = {event["step"] for event in run.of("metrics") if "grad_norm" in event["values"]}
+    assert max(learned) < max(rounds)  # nothing was learned after the alarm: an update is counted from 0
+    with pytest.raises(ValidationError, match="set watch_answers"):
+        get("raft").config({"on_hacking": "stop", "watch_answers": 0})
 
 
 def test_a_run_that_may_be_ended_must_be_measured_on_the_way():

@@ -117,12 +117,11 @@ class Practice(RecipeConfig):
         return asks(run, policy.tokenizer, split, passage_tokens=self.passage_tokens, longest=self.max_prompt_tokens)
 
 
-class Online(Practice):
+class Watched(Practice):
     """Options of those that go on sampling while they learn, and are watched for reward hacking (see `watching`)."""
 
     also_takes: ClassVar[tuple[str, ...]] = (TAKES,)
 
-    steps: int = option(100, "batches of prompts", source="ours", ge=1, le=1_000_000)
     truth: str = option(
         "", "a program that tells how good an answer is and trains nothing: support, words, digits, cycles"
     )
@@ -147,7 +146,7 @@ class Online(Practice):
         return cls._is_a_checker(value)
 
     @model_validator(mode="after")
-    def _can_go_back(self) -> Online:
+    def _can_go_back(self) -> Watched:
         if self.on_hacking == "stop" and not (self.every and self.held_out and self.watch_answers):
             raise ValueError("to end when an alarm begins, set every, held_out and watch_answers above 0")
         return self
@@ -156,6 +155,12 @@ class Online(Practice):
         """All that judges this run's answers, and what watches it."""
         judge = super().judge(run, policy, **shaping)
         return replace(judge, watch=Watcher.of(run, self, policy, truth=self.truth)) if self.watch_answers else judge
+
+
+class Online(Watched):
+    """Options of those that sample for every optimiser step."""
+
+    steps: int = option(100, "batches of prompts", source="ours", ge=1, le=1_000_000)
 
 
 def answer(

@@ -31,7 +31,7 @@ from training.recipes.answers import Answers
 from training.recipes.asking import Ask, asks_to_learn_from, row_of
 from training.recipes.base import Recipe, option
 from training.recipes.context import RecipeError, RunContext
-from training.recipes.online import HeldOut, Practice, answer, finish, seed_of
+from training.recipes.online import HeldOut, Watched, answer, finish, seed_of
 from training.recipes.rewarding import NEEDS
 from training.recipes.rounds import Round, agreement, describe, show, write_kept
 from training.recipes.steps import steps
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 MEASURED = 32  # answers of a round on which its distance to the first model is measured
 
 
-class Config(Weights, Practice):
+class Config(Weights, Watched):
     """Options of raft."""
 
     rounds: int = option(3, "how often to sample, rank and fine-tune", source="paper: 10-18", ge=1, le=100)
@@ -82,6 +82,12 @@ class Config(Weights, Practice):
         0, "end after so many measurements whose held-out reward was no new best; 0: never", source="paper: 3", ge=0
     )
 
+    on_hacking: Literal["say", "stop"] = option(
+        "say",
+        "what an alarm of the watch does: a line in the log, or the end, before the round's answers are learned",
+        source="ours",
+    )
+
     @field_validator("forbid")
     @classmethod
     def _can_be_searched_for(cls, value: str) -> str:
@@ -90,6 +96,12 @@ class Config(Weights, Practice):
         except re.error as error:
             raise ValueError(f"not a regular expression: {error}") from error
         return value
+
+    @model_validator(mode="after")
+    def _can_go_back(self) -> Config:
+        if self.on_hacking == "stop" and not self.watch_answers:
+            raise ValueError("to end when an alarm begins, set watch_answers above 0")
+        return self
 
     @model_validator(mode="after")
     def _can_be_measured(self) -> Config:
@@ -137,13 +149,19 @@ def train(run: RunContext, config: Config) -> None:
         run.metrics(0, total, **perplexity(config, policy, references), **agreement(run, judge))
 
     rounds = engine.loop.Batches(range(config.rounds), size=1, steps=config.rounds)
-    for step in steps(run, None, rounds, parts={"policy": policy, "best": peak}):
+    for step in steps(run, None, rounds, parts={"policy": policy, "best": peak, "held_out": held_out}):
         number, began = step.number, step.number * per_round
         asked = run.random(f"round {number}").sample(learned, prompts)  # D_t
         answers = answer(run, config, policy, judge, asked, n, seed=seed_of(run, number))  # y ~ G_t
         found = ranked(config, policy, answers)
         write_kept(run, number, found)
         figures = {**describe(found), **distance(config, policy, answers)}
+        if judge.watch is not None:
+            figures |= judge.watch(answers)
+        if held_out.over:
+            step.ended = held_out.over
+            run.metrics(began, total, round=number + 1, **figures)
+            continue  # what the policy is now is what stands
         rows = [row_of(f"prompt {ask.prompt_id}", ask, sample) for ask, sample in found.chosen]
         if rows:
             fine_tune(

@@ -20,7 +20,7 @@ from training.recipes.context import RunContext
 if TYPE_CHECKING:
     from training.engine.policy import Policy
     from training.engine.rollouts import Sample
-    from training.recipes.online import Online
+    from training.recipes.online import Watched
     from training.recipes.rewarding import Judge
 
 MOST = 48  # answers that the judge is asked about
@@ -68,7 +68,7 @@ def worth_of(row: Mapping[str, Any]) -> float | None:
 
 
 def compare(
-    run: RunContext, config: Online, policy: Policy, judge: Judge, weights: Mapping[str, float]
+    run: RunContext, config: Watched, policy: Policy, judge: Judge, weights: Mapping[str, float]
 ) -> dict[str, float]:
     """How far score and people agree, in figures and in the log; nothing where too few answers were judged."""
     everyone = checked(run)

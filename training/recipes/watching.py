@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from training.engine.rollouts import Sample
     from training.engine.watch import Seen
     from training.recipes.answers import Answers
-    from training.recipes.online import Online
+    from training.recipes.online import Watched
     from training.recipes.rewarding import Judge, Source
 
 ROLE = "watch"  # the input that a run may be given besides
@@ -33,7 +33,7 @@ MOST = 16  # answers of a step that a reward model is asked about: it costs as m
 class Watcher:
     """A run's watch. Its state is part of every checkpoint."""
 
-    def __init__(self, run: RunContext, config: Online, truth: Source | None, *, name: str, most: int | None) -> None:
+    def __init__(self, run: RunContext, config: Watched, truth: Source | None, *, name: str, most: int | None) -> None:
         self.run, self.config, self.truth, self.name, self.most = run, config, truth, name, most
         self.watch = engine.watch.Watch()
         self.over = ""  # why the training is to end
@@ -41,7 +41,7 @@ class Watcher:
         self._weights: dict[str, float] = {}  # of what each judge says, in the score
 
     @classmethod
-    def of(cls, run: RunContext, config: Online, policy: Policy, *, truth: str = "") -> Watcher:
+    def of(cls, run: RunContext, config: Watched, policy: Policy, *, truth: str = "") -> Watcher:
         """With the truth that this run was given: a program of this name or, without one, the model to watch with."""
         if truth := truth or config.truth:
             return cls(run, config, rewarding.by_program(truth), name="truth/quality", most=None)
