@@ -294,8 +294,8 @@ class Talkative(Events):
         super().write(kind, **fields)
         if kind == "log":
             say(fields["text"])
-        elif kind == "metrics" and fields["step"] % 10 == 0:
-            say(f"step {fields['step']} of {fields['total']}: loss {fields['values'].get('loss', 0):.4f}")
+        elif kind == "metrics" and fields["step"] % 10 == 0 and "loss" in fields["values"]:
+            say(f"step {fields['step']} of {fields['total']}: loss {fields['values']['loss']:.4f}")
 
 
 def world_snapshot(folder: Path, *, prompts: int, seed: int, missing: bool = False) -> Path:

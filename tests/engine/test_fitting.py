@@ -5,7 +5,7 @@ import torch
 
 from training.engine.fitting import Example, best, choose_penalty, fit
 from training.engine.heads import TokenHead
-from training.engine.objectives import token_classification
+from training.engine.objectives import any_of, token_classification
 
 MOODS = ["bad", "neutral", "good"]
 
@@ -63,3 +63,16 @@ def test_the_same_answers_give_the_same_weights_whatever_stood_in_the_head():
     for head in heads:
         fit(head, examples(head), cost, penalty=0.003)
     assert torch.equal(heads[0].linear.weight, heads[1].linear.weight)
+
+
+def test_outputs_fitted_apart_leave_each_other_alone_and_each_has_its_own_penalty():
+    head = TokenHead(6, [*MOODS, "Redundant"])
+    moods = examples(head)
+    labels = [one.of(slice(1)) for one in moods]
+    fit(head, moods, cost, penalty=0.003, outputs=slice(3))
+    before = head.linear.weight[:3].clone()
+    fit(head, labels, any_of, penalty=0.003, outputs=slice(3, 4))
+    weak = head.linear.weight[3].norm().item()
+    fit(head, labels, any_of, penalty=0.1, outputs=slice(3, 4))
+    assert head.linear.weight[3].norm().item() < 0.7 * weak
+    assert torch.equal(head.linear.weight[:3], before)

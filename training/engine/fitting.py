@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,6 +35,10 @@ class Example:
     group: Hashable  # its prompt: answers to one prompt are held out together
     inputs: Tensor  # float32 [tokens, F]: what the head's linear layer reads
     targets: Tensor  # float32 [tokens, outputs]
+
+    def of(self, outputs: slice) -> Example:
+        """The same with the targets of some outputs only."""
+        return replace(self, targets=self.targets[:, outputs])
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,25 @@ def best(tried: Sequence[Tried]) -> Tried:
     return min(tried, key=lambda one: (one.loss, -one.penalty))
 
 
-def fit(head: TokenHead, examples: Sequence[Example], objective: Objective, *, penalty: float) -> float:
-    """Put the best weights under this penalty into the head; returns the loss of what was learned from."""
+def fit(
+    head: TokenHead,
+    examples: Sequence[Example],
+    objective: Objective,
+    *,
+    penalty: float,
+    outputs: slice = slice(None),
+) -> float:
+    """Put the best weights under this penalty into the head, or into those of its `outputs` that the examples' targets
+    are of; returns the loss of what was learned from.
+    """
     problem = _Problem(head, examples, objective)
     for stronger in sorted((one for one in PENALTIES if one > penalty), reverse=True)[-1:]:
         problem.solve(stronger)
     problem.solve(penalty)
     weight, bias = problem.of_raw()
     with torch.no_grad():
-        head.linear.weight.copy_(weight)
-        head.linear.bias.copy_(bias)
+        head.linear.weight[outputs] = weight
+        head.linear.bias[outputs] = bias
     loss = problem.measure(examples)
     return float(loss.total) / max(float(loss.count), 1e-12)
 

@@ -86,7 +86,9 @@ class Config(RecipeConfig):
         "how far rare sentiments count more: by 1, by 1/sqrt(share) or by 1/share",
         source="mechanism 8: balanced",
     )
-    label_weight: float = option(1.0, "weight of the labels beside the sentiment", ge=0, le=10)
+    label_weight: float = option(
+        1.0, "weight of the labels beside the sentiment; fitted exactly, each label stands alone", ge=0, le=10
+    )
     precision: Literal["fp32", "bf16", "auto"] = option(
         "fp32", "of the frozen base; auto takes bf16 where this machine is faster in it; what is trained is fp32"
     )
@@ -238,7 +240,9 @@ def fit_exactly(
     cost: Callable[[Tensor, Tensor], Loss],
     evaluate: Callable[[], dict[str, float]] | None,
 ) -> int:
-    """The classifier's best weights on known states; returns the number of penalties tried and one for the fit."""
+    """The classifier's best weights on known states, bad, neutral and good first, then label by label; returns the
+    number of the last step: a penalty tried is one, and so is the end.
+    """
     head = scorer.head
     head.eval()
     examples = []
@@ -246,18 +250,26 @@ def fit_exactly(
         pack = engine.packs.lay_out([one.row], device=scorer.policy.device)
         inputs = head.inputs(read[one.row.name], **engine.heads.beside(head, pack)).detach()
         examples.append(engine.fitting.Example(one.prompt, inputs, pack.flat("targets")))
-    penalties = engine.fitting.PENALTIES
-    tried: list[Tried] = []
-    if len({one.prompt for one in learned}) > 1:
-        search = engine.fitting.choose_penalty(head, examples, cost, penalties=penalties, seed=run.seed)
-        for found in run.heed(search):
-            tried.append(found)
-            run.metrics(len(tried), len(penalties) + 1, penalty=found.penalty, held_out_loss=found.loss)
-    penalty = engine.fitting.best(tried).penalty if tried else ALONE
-    loss = engine.fitting.fit(head, examples, cost, penalty=penalty)
-    run.log(f"The classifier is held back by a penalty of {penalty:g}, of {len(tried)} that were tried.")
-    total = len(penalties) + 1
-    run.metrics(total, total, loss=loss, penalty=penalty, **(evaluate() if evaluate else {}))
+    # No output shares a weight with another, so each is held back as it needs: bad, neutral and good by one penalty,
+    # every label by its own. With one for all, what is frequent would decide for what is rare.
+    parts = {"": slice(3), **{label: slice(3 + at, 4 + at) for at, label in enumerate(scorer.labels)}}
+    total, step = len(parts) * len(engine.fitting.PENALTIES) + 1, 0
+    figures = {}
+    for label, outputs in parts.items():
+        of_part = [one.of(outputs) for one in examples]
+        objective = engine.objectives.any_of if label else cost
+        tried: list[Tried] = []
+        if len({one.prompt for one in learned}) > 1:
+            for found in run.heed(engine.fitting.choose_penalty(head, of_part, objective, seed=run.seed)):
+                tried.append(found)
+                name = f"held_out_loss/{label}" if label else "held_out_loss"
+                run.metrics(step + len(tried), total, **{"penalty": found.penalty, name: found.loss})
+        penalty = engine.fitting.best(tried).penalty if tried else ALONE
+        loss = engine.fitting.fit(head, of_part, objective, penalty=penalty, outputs=outputs)
+        figures |= {"loss": loss} if not label else {}
+        run.log(f"{label or 'Good or bad'}: held back by a penalty of {penalty:g}, of {len(tried)} that were tried.")
+        step += len(engine.fitting.PENALTIES)
+    run.metrics(total, total, **figures, **(evaluate() if evaluate else {}))
     return total
 
 
