@@ -140,7 +140,9 @@ class Models:
             policy = engine.policy.Policy.open(base, folder, precision=card.get("precision", "fp32"))
             policy.passage_tokens = card.get("prompt", {}).get("passage_tokens", 0)
             return policy
-        raise Refusal(422, "model.kind", f"A {card['kind']} cannot be asked anything yet.")
+        kind = card["kind"].replace("_", " ")
+        told = f"This model is of the kind “{kind}”. Policies can be asked for answers, span reward models for scores."
+        raise Refusal(422, "model.kind", told)
 
 
 def score(models: Models, body: dict[str, Any]) -> dict[str, Any]:
