@@ -185,15 +185,15 @@ def tables(seeds: Sequence[int]) -> dict[str, Any]:
 # --- the recipes
 
 
-SHARED: dict[str, Any] = {
-    "steps": 100,
+SHARED: dict[str, Any] = {  # chosen on seeds 101 and 102, of lr 1e-3 and 3e-3; an adapter (3e-3) came nowhere near
+    "steps": 150,
+    "trained": "all",
     "prompts": 8,
     "samples": 8,
     "max_new_tokens": 4,
     "temperature": 1.0,
     "schedule": "constant",
-    "lr": 3e-3,
-    "rank": 16,
+    "lr": 1e-3,
     "passage_tokens": 0,
     "empty": 1.0,
     "new_answers": 0,
@@ -326,7 +326,7 @@ def shown(one: dict[str, float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, choices=range(1, 11))
-    parser.add_argument("--recipe-seeds", type=int, default=1, choices=range(1, 11))
+    parser.add_argument("--recipe-seeds", type=int, default=5, choices=range(1, 11), help="from 11 on")
     parser.add_argument("--table", action="store_true", help="the tables alone")
     parser.add_argument("--bases", type=Path, default=Path(os.environ.get("DATA_DIR") or ROOT / "var") / "base")
     chosen = parser.parse_args()
@@ -334,7 +334,7 @@ def main() -> None:
     told: dict[str, Any] = {"table": tables(range(1, chosen.seeds + 1))}
     if not chosen.table:
         with tempfile.TemporaryDirectory(prefix="redpen-bench-spo-") as place:
-            told["recipes"] = recipes(range(1, chosen.recipe_seeds + 1), chosen.bases, Path(place))
+            told["recipes"] = recipes(range(11, chosen.recipe_seeds + 11), chosen.bases, Path(place))
     print(f"{'exploitability of':28}{'the average policy':>26}{'the last policy':>26}{'mass on A, B, C':>26}")
     for part, names in (("table", TABLES), ("recipes", RECIPES)):
         for name in names if part in told else ():
