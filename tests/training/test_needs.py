@@ -34,7 +34,7 @@ def start(cast, **inputs):
 
 def test_a_need_is_met_by_any_of_its_kinds_and_said_with_an_or(judged):
     recipe = registry.get("judged")
-    assert recipe.inputs == ("reward_model", "span_reward_model", "policy")
+    assert recipe.inputs == ("reward_model", "span_reward_model", "policy", "watch")
     assert recipe.unmet(["policy"]) == [NEED]
     assert recipe.unmet(["span_reward_model"]) == recipe.unmet(["reward_model"]) == []
     assert in_words(NEED) == "reward model or span reward model"
