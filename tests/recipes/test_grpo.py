@@ -242,7 +242,7 @@ def test_the_kl_in_the_reward_is_the_sum_over_the_answer(policy, answers):
         with policy.as_reference() as reference:
             then = engine.logprobs.completion_logprobs(reference, pack, temperature=0.8).values.sum()
         expected.append(-0.5 * (now - then).item())
-    assert with_kl.parts["kl"].flatten().tolist() == pytest.approx(expected, abs=1e-5)
+    assert with_kl.parts["kl"].flatten().tolist() == pytest.approx(expected, abs=1e-4)
     assert max(map(abs, expected)) > 0.001
 
 
