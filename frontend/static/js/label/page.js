@@ -60,6 +60,7 @@ class LabelPage {
     this.notes.labels = new Map(current.labels.map((/** @type {any} */ label) => [label.id, label.name]));
     this.active = null;
     this.painter.read(current.response.text);
+    this.selection.park(0); // where it stood in the answer before may lie beyond this one's end
     this.palette.show(current.labels);
     const left = this.left.get(current.id) ?? current.draft;
     this.whole.open({ ...current, draft: left });
