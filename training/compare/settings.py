@@ -1,5 +1,6 @@
 """Options that recipes are compared with. The same budget for all: so many answers sampled by each that samples, so
-many label acts for each that reads labels, adapters of one size.
+many label acts for each that reads labels. In the toy worlds all weights of the small base learn, elsewhere adapters
+of one size.
 
 What is `common` goes to every recipe that has an option of that name; a recipe's own lines stand beside it. There is
 one learning rate for all policies: none of them was tuned in this bench, their judges were.
