@@ -11,6 +11,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db.models.functions import Now
+
+from annotation import events
 from annotation import text as texts
 from annotation.actions.people import Author
 from annotation.actions.records import asked, part_of
@@ -319,6 +322,9 @@ def reaction(
     external_user: str = "",
     external_id: str | None = None,
     text: str = "",
+    retracts: bool = False,
+    test: bool = False,
+    client_key: str | None = None,
     **about: Any,
 ) -> Reaction:
     if response is None and not response_external_id:
@@ -327,9 +333,23 @@ def reaction(
         raise BadValue("/event_at", "The time needs its zone, as in 2026-11-24T20:00:00Z.")
     if external_id is not None:
         short(external_id, 200, "/external_id", needed=True)
+    name = f"key:{client_key}" if external_id is None and client_key is not None else external_id
+    if name is not None:
+        dedup = events.named_event(kind.project_id, test, name)
+    else:
+        about_answer = str(response.pk) if response is not None else response_external_id
+        tap = {"response": about_answer, "user": external_user, "kind": kind.key}
+        dedup = events.unnamed_event(kind.project_id, test, **tap, at=event_at, retracts=retracts)
+    # a tap taken back is no tap: it counts for nothing from the start
+    ended = {"ended_at": Now(), "end_reason": "retracted"} if retracts else {}
     return Reaction(
         project_id=kind.project_id,
         kind=kind,
+        dedup=dedup,
+        retracts=retracts,
+        test=test,
+        client_key=client_key,
+        **ended,
         response=response,
         response_external_id=short(response_external_id, 200, "/response"),
         external_user=short(external_user, 200, "/user"),

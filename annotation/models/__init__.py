@@ -2,9 +2,10 @@
 
 from annotation.models.campaigns import Assignment, Campaign, CampaignVersion, Label, LabelSet, Question, Task
 from annotation.models.imports import ImportJob
+from annotation.models.intake import IntakeSettings, KeyedRequest
 from annotation.models.judgements import Choice, Critique, Outcome, Preference, Ranking, Rating, Rewrite
 from annotation.models.prompts import Prompt, Response
-from annotation.models.reactions import Reaction, ReactionKind
+from annotation.models.reactions import Reaction, ReactionKind, TakenBack
 from annotation.models.records import Act, EndReason, FeedbackRecord, Origin, PrefillOutcome
 from annotation.models.spans import Evidence, SpanCritique
 from annotation.models.talk import Comment, Report, Skip
@@ -21,6 +22,8 @@ __all__ = [
     "Evidence",
     "FeedbackRecord",
     "ImportJob",
+    "IntakeSettings",
+    "KeyedRequest",
     "Label",
     "LabelSet",
     "Origin",
@@ -38,5 +41,6 @@ __all__ = [
     "Rewrite",
     "Skip",
     "SpanCritique",
+    "TakenBack",
     "Task",
 ]

@@ -9,6 +9,17 @@ from redpen.accounts.ids import new_id
 from redpen.accounts.models import Project
 
 
+class CurrentTransaction(models.Func):
+    """The number of the transaction that writes.
+
+    A reader that has seen all numbers below pg_snapshot_xmin has missed nothing, whatever order the commits came in;
+    a cursor over ids or times would miss what committed late.
+    """
+
+    template = "(pg_current_xact_id()::text::bigint)"
+    output_field = models.BigIntegerField()
+
+
 class ProjectRow(models.Model):
     """A row of one project. (project, id) is unique so that other rows can point at it within the project."""
 

@@ -57,6 +57,10 @@ class FeedbackRecord(ProjectRow):
     )
     prefill = models.JSONField(null=True, help_text="what was pre-filled, and by which model")
     prefill_outcome = models.CharField(max_length=8, choices=PrefillOutcome.choices, blank=True)
+    external_user = models.CharField(
+        max_length=200, blank=True, default="", db_default="", help_text="a product's user who said it: a pseudonym"
+    )
+    test = models.BooleanField(default=False, db_default=False, help_text="written by a test key: never trained on")
     metadata = models.JSONField(default=dict)
     lineage = models.UUIDField(editable=False, help_text="the id of the first version")
     version = models.PositiveIntegerField(default=1, editable=False)
@@ -83,7 +87,7 @@ class ResponseRecord(FeedbackRecord):
 
 
 def record_constraints(*targets: str) -> list[models.BaseConstraint]:
-    """The constraints that every kind has; `targets` are its foreign keys to responses or prompts."""
+    """The constraints that every kind has which people edit; `targets` are its keys to responses or prompts."""
     return [
         unique_in_project(),
         *(SameProject(field=field, name=f"%(class)s_{field}_same_project") for field in targets),
@@ -93,6 +97,13 @@ def record_constraints(*targets: str) -> list[models.BaseConstraint]:
         models.UniqueConstraint(fields=["project", "client_key"], name="%(class)s_client_key_once"),
         models.UniqueConstraint(fields=["lineage", "version"], name="%(class)s_version_once"),
         models.UniqueConstraint(fields=["lineage"], condition=Q(ended_at=None), name="%(class)s_one_live_version"),
+        *checked(),
+    ]
+
+
+def checked() -> list[models.BaseConstraint]:
+    """What a row of any kind must say, whoever wrote it."""
+    return [
         models.CheckConstraint(condition=Q(origin__in=Origin.values), name="%(class)s_origin_known"),
         models.CheckConstraint(condition=Q(author__isnull=False) | ~Q(agent=""), name="%(class)s_has_someone"),
         models.CheckConstraint(

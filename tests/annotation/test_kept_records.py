@@ -174,12 +174,12 @@ def test_no_record_points_into_another_project(desk, cast):
 
 
 def test_the_triggers_can_be_made_twice_and_taken_away_again(span):
-    module = import_module("annotation.migrations.0002_records_keep_their_word")
-    (operation,) = module.Migration.operations
+    names = ("0002_records_keep_their_word", "0005_what_may_change")
+    first, second = (import_module(f"annotation.migrations.{name}").Migration.operations[0] for name in names)
     change = "UPDATE annotation_spancritique SET severity = 3 WHERE id = %s"
-    for statement in operation.sql:
+    for statement in (*first.sql, *second.sql):
         sql(statement)
     assert refused(change, span.pk) == "record_never_overwritten"
-    for statement in operation.reverse_sql:
+    for statement in (*second.reverse_sql, *first.reverse_sql):
         sql(statement)
     sql(change, span.pk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower, Now
@@ -114,6 +115,46 @@ class Invitation(models.Model):
                 | Q(accepted_by__isnull=False, accepted_at__isnull=False),
                 name="invitation_accepted_by_someone",
             ),
+        ]
+
+
+class ApiKey(models.Model):
+    """What a program shows instead of a password (`redpen.accounts.keys`). Only the secret's hash is kept.
+
+    A public key is for browsers: it may only write reactions, from the origins listed, and not too many.
+    """
+
+    class Scope(models.TextChoices):
+        RESPONSES = "responses.write", _("write responses")
+        REACTIONS = "reactions.write", _("write reactions and other feedback of users")
+        READ = "read", _("read records, rates and exports")
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=60, help_text="what it is for")
+    prefix = models.CharField(max_length=32, unique=True, editable=False, help_text="its beginning, which may be shown")
+    secret_hash = models.CharField(max_length=64, unique=True, editable=False)
+    scopes = ArrayField(models.CharField(max_length=20, choices=Scope.choices))
+    test = models.BooleanField(default=False, help_text="what it writes is test data, and it reads only that")
+    public = models.BooleanField(default=False, help_text="may stand in a web page")
+    origins = ArrayField(
+        models.CharField(max_length=200), default=list, help_text="of a public key: https://shop.example"
+    )
+    per_minute = models.PositiveIntegerField(default=0, help_text="records a minute; of a public key: for each address")
+    created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+    rotated_to = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="rotated_from")
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "-id"], name="api_keys_of_project")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(public=False) | Q(scopes=["reactions.write"]), name="api_key_public_writes_reactions"
+            ),
+            models.CheckConstraint(condition=~Q(scopes=[]), name="api_key_may_something"),
         ]
 
 
