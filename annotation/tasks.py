@@ -9,6 +9,7 @@ from kombu.exceptions import OperationalError as BellBroken
 
 from annotation.actions import imports
 from annotation.actions.dealing import lapse
+from annotation.webhooks import bell, keeping, pump
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,15 @@ def sweep() -> None:
     lapse()
     for job_id in imports.sweep():
         ring_for_import(job_id)
+    if pump.anything_due():
+        bell.ring()
+    keeping.clean_up()
+
+
+@shared_task(name="annotation.tasks.deliver")
+def deliver() -> None:
+    """Send what is due to webhooks. Rung twice, or three times over, it finds the rows claimed."""
+    pump.pump()
 
 
 def ring_for_import(job_id: object) -> None:

@@ -9,6 +9,7 @@ from annotation.models.reactions import Reaction, ReactionKind, TakenBack
 from annotation.models.records import Act, EndReason, FeedbackRecord, Origin, PrefillOutcome
 from annotation.models.spans import Evidence, SpanCritique
 from annotation.models.talk import Comment, Report, Skip
+from annotation.models.webhooks import Webhook, WebhookDelivery
 
 __all__ = [
     "Act",
@@ -43,4 +44,6 @@ __all__ = [
     "SpanCritique",
     "TakenBack",
     "Task",
+    "Webhook",
+    "WebhookDelivery",
 ]
