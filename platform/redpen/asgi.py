@@ -1,16 +1,18 @@
 """The thin front: answers /livez itself, hands everything else to Django in bounded threads.
 
 Under ASGI, Django runs sync views one at a time; behind a2wsgi each request has a thread of its own, WEB_THREADS at
-most. What must hold many connections open (streams, ingestion) gets its routes here later, without the ORM.
+most. What comes by the thousand (annotation.intake) is answered here, without the ORM.
 """
 
 from a2wsgi import WSGIMiddleware
 from django.conf import settings
+from django.db import connection
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from redpen.wsgi import application as django_application
+from redpen.wsgi import application as django_application  # isort: skip - sets Django up before what needs it
+from annotation.intake.front import Intake
 
 
 async def livez(request) -> PlainTextResponse:
@@ -18,9 +20,10 @@ async def livez(request) -> PlainTextResponse:
     return PlainTextResponse("ok\n")
 
 
-application = Starlette(
+pages = Starlette(
     routes=[
         Route("/livez", livez),
         Mount("/", WSGIMiddleware(django_application, workers=settings.WEB_THREADS)),
     ]
 )
+application = Intake(pages, lambda: connection.settings_dict)

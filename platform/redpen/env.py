@@ -52,7 +52,19 @@ class Environment(BaseSettings):
     LEASE_SECONDS: int = Field(30, ge=3, description="how long a worker may be silent before its run is given away")
     BEAT_SECONDS: int = Field(10, ge=1, description="how often a worker renews its lease")
 
-    @field_validator("ALLOWED_HOSTS", mode="before")
+    INTAKE_BODY_MB: int = Field(64, ge=1, description="the largest body of the live API, unpacked, in MB")
+    INTAKE_ITEM_KB: int = Field(1024, ge=1, description="the largest answer or reaction of the live API, in kB")
+    INTAKE_BATCH_ITEMS: int = Field(1000, ge=1, description="the most items in one JSON array of the live API")
+    INTAKE_NDJSON_LINES: int = Field(100_000, ge=1, description="the most lines in one NDJSON request of the live API")
+    INTAKE_BODY_SECONDS: int = Field(60, ge=1, description="how long a body of the live API may take to arrive")
+    INTAKE_WAITING_MB: int = Field(256, ge=1, description="how much may wait in memory for a commit; more gets a 503")
+    INTAKE_WRITERS: int = Field(2, ge=1, description="connections on which the live API commits")
+
+    WEBHOOK_ALLOW: Annotated[list[str], NoDecode] = Field(
+        [], description="hosts and networks that webhooks may call though they are not public, by comma; by http too"
+    )
+
+    @field_validator("ALLOWED_HOSTS", "WEBHOOK_ALLOW", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value

@@ -23,6 +23,14 @@ BEAT_SECONDS = env.BEAT_SECONDS
 WEB_THREADS = env.WEB_THREADS
 MODEL_SERVER_PORT = env.MODEL_SERVER_PORT or env.PORT + 1
 MODEL_SERVER_URL = env.MODEL_SERVER_URL or f"http://127.0.0.1:{MODEL_SERVER_PORT}"
+INTAKE_BODY_MB = env.INTAKE_BODY_MB
+INTAKE_ITEM_KB = env.INTAKE_ITEM_KB
+INTAKE_BATCH_ITEMS = env.INTAKE_BATCH_ITEMS
+INTAKE_NDJSON_LINES = env.INTAKE_NDJSON_LINES
+INTAKE_BODY_SECONDS = env.INTAKE_BODY_SECONDS
+INTAKE_WAITING_MB = env.INTAKE_WAITING_MB
+INTAKE_WRITERS = env.INTAKE_WRITERS
+WEBHOOK_ALLOW = [entry.lower() for entry in env.WEBHOOK_ALLOW]
 
 DEBUG = env.DEBUG
 SECRET_KEY = env.SECRET_KEY or environment.secret_key(DATA_DIR)
@@ -182,6 +190,8 @@ LOGGING = {
         "celery.beat": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
+        # at DEBUG they would log what strangers' servers answer
+        "httpcore": {"level": "WARNING"},
         "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         # Django's own line for a 4xx or 5xx carries the whole URL; redpen.ops.middleware writes ours instead
         "django.request": {"handlers": [], "level": "ERROR", "propagate": True},
