@@ -31,6 +31,13 @@ ALLOWED: dict[str, frozenset[str]] = {
     "models.see": frozenset({A, M, D, V}),
     "models.score": frozenset({A, M, D}),
     "api.see": EVERYONE,
+    "webhooks.see": frozenset({A, D}),
+    "webhooks.change": frozenset({A, D}),
+    "keys.see": frozenset({A, D}),
+    "keys.change": frozenset({A, D}),
+    "intake.see": frozenset({A, D}),
+    "intake.change": frozenset({A}),
+    "kinds.change": frozenset({A, D}),
 }
 
 
