@@ -1,6 +1,7 @@
 """Everything that people say about answers, as tables."""
 
 from annotation.models.campaigns import Assignment, Campaign, CampaignVersion, Label, LabelSet, Question, Task
+from annotation.models.counting import CountingCursor, Exposure, LiveEvent, LiveSlice, ProjectCount, RateCell
 from annotation.models.imports import ImportJob
 from annotation.models.intake import IntakeSettings, KeyedRequest
 from annotation.models.judgements import Choice, Critique, Outcome, Preference, Ranking, Rating, Rewrite
@@ -18,22 +19,28 @@ __all__ = [
     "CampaignVersion",
     "Choice",
     "Comment",
+    "CountingCursor",
     "Critique",
     "EndReason",
     "Evidence",
+    "Exposure",
     "FeedbackRecord",
     "ImportJob",
     "IntakeSettings",
     "KeyedRequest",
     "Label",
     "LabelSet",
+    "LiveEvent",
+    "LiveSlice",
     "Origin",
     "Outcome",
     "Preference",
     "PrefillOutcome",
+    "ProjectCount",
     "Prompt",
     "Question",
     "Ranking",
+    "RateCell",
     "Rating",
     "Reaction",
     "ReactionKind",

@@ -87,7 +87,8 @@ SPECIAL: dict[str, type[LookOnly]] = {"accounts.user": UserAdmin, "accounts.proj
 
 for app in APPS:
     for model in apps.get_app_config(app).get_models():
-        if not model._meta.auto_created and not admin.site.is_registered(model):
+        composite = isinstance(model._meta.pk, models.CompositePrimaryKey)  # figures; the admin cannot list these
+        if not model._meta.auto_created and not composite and not admin.site.is_registered(model):
             admin.site.register(model, SPECIAL.get(model._meta.label_lower, LookOnly))
 for extra in ("auth.Group",):
     if admin.site.is_registered(apps.get_model(extra)):
