@@ -55,3 +55,22 @@ def make_desk(cast: Cast, texts: tuple[str, ...] = (TEXT, "Nobody knows.")) -> D
 @pytest.fixture
 def desk(cast) -> Desk:
     return make_desk(cast)
+
+
+@pytest.fixture(scope="module")
+def server(django_db_setup):
+    """The real server, in a thread."""
+    from tests.browser.harness import LiveServer
+
+    live = LiveServer()
+    yield live
+    live.stop()
+
+
+@pytest.fixture
+def shop(server, transactional_db):
+    """A product with a key of its own for a furnished project."""
+    from tests.annotation.shop import Shop
+    from tests.cast import make_cast
+
+    return Shop(server.url(""), make_desk(make_cast()).cast.project)
