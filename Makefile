@@ -53,11 +53,12 @@ test-faults-full: $(VENV)/dev ## The fault scenes at their full counts. Hours.
 	@$(ONE_THREAD) $(PY) -m pytest tests/faults $(PYTEST)
 
 .PHONY: lint
-lint: $(VENV)/dev ## ruff, the contracts of who imports whom, and the types of training/engine.
+lint: $(VENV)/dev ## ruff, the contracts of who imports whom, and the types of training/engine and the client.
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check --quiet . || { echo 'Not formatted: run `$(VENV)/bin/ruff format .`'; exit 1; }
 	@PYTHONPATH=platform:. $(VENV)/bin/lint-imports
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/mypy --config-file clients/python/pyproject.toml clients/python/redpen_client
 
 .PHONY: format
 format: $(VENV)/dev ## Format the code and mend what ruff can mend.
