@@ -22,10 +22,12 @@ from redpen.accounts.errors import NotFound
 from redpen.accounts.models import User
 
 CHOICES = {"kind": tuple(KINDS), "state": STATES, "origin": tuple(Origin.values), "split": tuple(Split.values)}
+DATA = ("live", "test")  # what test keys wrote is never mixed with the rest
 IDS = ("label", "author", "response")
 WORDS = ("agent", "model", "text")
 FILTERS = [
     *(OpenApiParameter(name, str, enum=values) for name, values in CHOICES.items()),
+    OpenApiParameter("data", str, enum=DATA, description="test: what test keys wrote, and nothing else"),
     *(OpenApiParameter(name, UUID) for name in (*IDS, "cursor")),
     *(OpenApiParameter(name, str) for name in WORDS),
     OpenApiParameter("limit", int),
@@ -40,6 +42,9 @@ def wanted_from(params: Any, *, mine: User | None) -> Wanted:
             if value not in values:
                 raise BadValue(f"/{name}", f"`{name}` is one of {', '.join(values)}.")
             found[name] = value
+    if (data := params.get("data") or DATA[0]) not in DATA:
+        raise BadValue("/data", "`data` is live or test.")
+    found["test"] = data == "test"
     found |= {name: uuid(params[name], name) for name in IDS if params.get(name)}
     found |= {name: params[name].replace("\0", "") for name in WORDS if params.get(name)}
     return Wanted(**found)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import CharField, Model, Q, QuerySet, Value
+from django.db.models import CharField, Count, Model, Q, QuerySet, Value
 
 from annotation.models import (
     Assignment,
@@ -26,6 +27,7 @@ from annotation.models import (
     Skip,
     SpanCritique,
 )
+from annotation.queries.periods import came_in, first_id
 from redpen.accounts.models import AuditEvent, Project, User
 
 
@@ -64,7 +66,11 @@ STATES = ("live", "ended", "all")
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a list shows. Empty fields do not filter; `mine` is for those who see only their own records."""
+    """What a list shows. Empty fields do not filter; `mine` is for those who see only their own records.
+
+    Test data and live data are never mixed. `settled` leaves out what came in so lately that others may still be on
+    their way to a smaller id.
+    """
 
     kind: str = ""
     label: UUID | None = None
@@ -77,11 +83,21 @@ class Wanted:
     text: str = ""
     response: UUID | None = None
     mine: User | None = None
+    test: bool = False
+    user: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    forwards: bool = False
+    settled: datetime | None = None
 
 
 def select(*, project: Project, kind: Kind, wanted: Wanted) -> QuerySet[Any] | None:
     """The records of one kind, or None where no record of this kind can fit."""
-    rows = kind.model._default_manager.filter(project=project)
+    rows = kind.model._default_manager.filter(came_in(wanted.since, wanted.until), project=project, test=wanted.test)
+    if wanted.settled is not None:
+        rows = rows.filter(id__lt=first_id(wanted.settled))
+    if wanted.user:
+        rows = rows.filter(external_user=wanted.user)
     if wanted.label is not None:
         if kind.key != "span":
             return None
@@ -120,6 +136,7 @@ def listed(
     *, project: Project, wanted: Wanted, cursor: UUID | None = None, limit: int = 50
 ) -> tuple[list[FeedbackRecord], UUID | None]:
     """One page of records, newest first, and the key of the next. One query finds them, one a kind reads them."""
+    order = "id" if wanted.forwards else "-id"
     kinds = [KINDS[wanted.kind]] if wanted.kind else list(KINDS.values())
     parts = []
     for kind in kinds:
@@ -127,12 +144,12 @@ def listed(
         if rows is None:
             continue
         if cursor is not None:
-            rows = rows.filter(id__lt=cursor)
-        named = rows.order_by("-id").annotate(of=Value(kind.key, output_field=CharField()))
+            rows = rows.filter(**{"id__gt" if wanted.forwards else "id__lt": cursor})
+        named = rows.order_by(order).annotate(of=Value(kind.key, output_field=CharField()))
         parts.append(named.values_list("id", "of")[: limit + 1])
     if not parts:
         return [], None
-    merged = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:], all=True).order_by("-id")[: limit + 1]
+    merged = parts[0] if len(parts) == 1 else parts[0].union(*parts[1:], all=True).order_by(order)[: limit + 1]
     found = list(merged)
     page = found[:limit]
     by_id: dict[UUID, FeedbackRecord] = {}
@@ -170,6 +187,17 @@ def counts(row: FeedbackRecord) -> bool:
     """Whether training sees it: live, and handed in or never part of a piece of work."""
     submitted = row.assignment is None or row.assignment.state == Assignment.State.SUBMITTED
     return row.ended_at is None and submitted
+
+
+def tally(*, project: Project, response: UUID, test: bool) -> dict[str, int]:
+    """How many live records of each kind are about an answer; kinds of which there are none are left out."""
+    parts = []
+    for kind in KINDS.values():
+        rows = select(project=project, kind=kind, wanted=Wanted(response=response, test=test))
+        if rows is not None and kind.answers:
+            counted = rows.order_by().annotate(of=Value(kind.key, output_field=CharField())).values("of")
+            parts.append(counted.annotate(n=Count("pk")).values_list("of", "n"))
+    return {kind: count for kind, count in parts[0].union(*parts[1:], all=True) if count}
 
 
 def speakers(*, project: Project, recent: int = 1000) -> list[str]:

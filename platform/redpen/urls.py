@@ -11,6 +11,7 @@ urlpatterns = [
     path("support/", admin.site.urls),
     path("api/v1/", include("redpen.accounts.api.urls")),
     path("api/v1/", include("annotation.api.urls")),
+    path("api/v1/", include("annotation.api.keyed_urls")),
     path("api/v1/", include("training.api.urls")),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="api-schema"),
     path("", include("frontend.urls")),

@@ -9,6 +9,7 @@ else gets what the scope says:
             page; another project's object 404; any method that is not named: 405, or a refusal before it
   person    whoever is signed in, member or not
   anybody   signed out as well
+  keyed     programs with a key: 401 for everybody who is only signed in
   staff     support staff only: 403, signed out: to the sign-in page
 
 Roles: A admin, M reviewer, B annotator, D developer, V viewer. `python -m tests.accounts.url_roles` prints the table.
@@ -70,6 +71,11 @@ def anybody(**given: Any) -> Row:
     return _open_to("anybody", **given)
 
 
+def keyed(*methods: str, **objects: str) -> Row:
+    """Asked with an API key: nobody's session opens it. What a key may: tests/annotation/test_keyed_api.py."""
+    return _open_to("anybody", **dict.fromkeys(methods, 401), **objects)
+
+
 def staff() -> Row:
     return Row("staff", {})
 
@@ -112,6 +118,20 @@ URLS: dict[str, Row] = {
     "api-reset-link": project(POST=("A", 200), member_id="member"),
     "api-invitations": project(GET="A", POST=("A", 422)),
     "api-invitation": project(DELETE=("A", 204), invitation_id="invitation"),
+    # keys and intake: pages
+    "keys": project(GET="AD", POST=("AD", 422)),
+    "rotate_key": project(POST=("AD", 302, 422, {"overlap_hours": "24"}), key_id="key"),
+    "revoke_key": project(POST=("AD", 302), key_id="key"),
+    "live_settings": project(GET="AD", POST=("A", 302)),
+    "reaction_kinds": project(POST=("AD", 422)),
+    "reaction_kind": project(POST=("AD", 302, {"name": "Liked", "polarity": "1"}), key="kind"),
+    # keys and intake: API
+    "api-keys": project(GET="AD", POST=("AD", 422)),
+    "api-key": project(GET="AD", DELETE=("AD", 204), key_id="key"),
+    "api-key-rotate": project(POST=("AD", 201), key_id="key"),
+    "api-intake": project(GET="AD", PATCH=("A", 200)),
+    "api-reaction-kinds": project(GET="AMDV", POST=("AD", 422)),
+    "api-reaction-kind": project(GET="AMDV", PATCH=("AD", 200), key="kind"),
     # home and labelling: pages
     "home": person(GET=200),
     "project": project(GET=EVERYONE),
@@ -153,6 +173,13 @@ URLS: dict[str, Row] = {
     "api-imports": project(GET="AD", POST=("AD", 415, 422)),
     "api-import": project(GET="AD", pk="import"),
     "api-export": project(GET="AMD"),
+    # asked with a key
+    "keyed-responses": keyed("GET"),
+    "keyed-response": keyed("GET", name="=r-1"),
+    "keyed-reactions": keyed("GET"),
+    "keyed-reaction": keyed("GET", name="=t-1"),
+    "keyed-records": keyed("GET"),
+    "keyed-reaction-kinds": keyed("GET", "POST"),
     # training: pages
     "train": project(GET="A"),
     "train_recipe": project(GET="A", POST=("A", 422), recipe="=raft"),
@@ -225,8 +252,9 @@ class World:
 
 
 def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, Any]:
-    from annotation.models import ImportJob
+    from annotation.models import ImportJob, ReactionKind
     from redpen.accounts.actions.invitations import invite
+    from redpen.accounts.actions.keys import create_key
     from redpen.accounts.models import Membership
     from tests.training import factories
     from training.models import Comparison, Run, Snapshot, Trial
@@ -235,6 +263,8 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
     last = Membership.objects.filter(project=project).order_by("-id")[0]
     members = {user: Membership.objects.get(project=project, user=user).pk for user in (first, last.user_id)}
     invitation, token = invite(project=project, actor=first, role="viewer")
+    key, _ = create_key(project=project, actor=first, name="shop", scopes=["read"])
+    kind = ReactionKind.objects.create(project=project, key=f"like-{run_number}", name="Like", polarity=1)
     response = factories.make_response(factories.make_prompt(project))
     spans = {person: factories.mark(response, "Two years", author=person).lineage for person in people}
     work = {person: factories.make_assignment(response, person).pk for person in people}
@@ -263,6 +293,8 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
         # nobody asks about himself: one's own membership is another matter
         "member": {None: members[first], first: members[last.user_id]},
         "invitation": invitation.pk,
+        "key": key.pk,
+        "kind": kind.key,
         "token": token,
         "nonsense": "nonsense",
         "prompt": response.prompt_id,

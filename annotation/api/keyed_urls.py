@@ -1,0 +1,17 @@
+"""What is asked with a key, mounted under /api/v1/. The key says the project.
+
+`annotation.intake` answers POST /responses, POST /reactions and DELETE /reactions/<id> before Django is asked.
+"""
+
+from django.urls import URLPattern, URLResolver, path
+
+from annotation.api import keyed_kinds, keyed_reading
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("responses", keyed_reading.AnswersView.as_view(), name="keyed-responses"),
+    path("responses/<path:name>", keyed_reading.AnswerView.as_view(), name="keyed-response"),
+    path("reactions", keyed_reading.ReactionsView.as_view(), name="keyed-reactions"),
+    path("reactions/<path:name>", keyed_reading.ReactionView.as_view(), name="keyed-reaction"),
+    path("records", keyed_reading.RecordsView.as_view(), name="keyed-records"),
+    path("reaction-kinds", keyed_kinds.KindsView.as_view(), name="keyed-reaction-kinds"),
+]
