@@ -350,6 +350,7 @@ async def respond(
         (b"content-type", kind),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
         *more,
     ]
     if origin:

@@ -224,7 +224,9 @@ class Connector:
             "user": settings_dict["USER"],
             "password": settings_dict["PASSWORD"],
         }
+        ssl = {name: value for name, value in settings_dict.get("OPTIONS", {}).items() if name.startswith("ssl")}
         self.about: dict[str, Any] = {name: value for name, value in about.items() if value} | {
+            **ssl,
             "autocommit": True,
             "prepare_threshold": 0,
             "connect_timeout": 5,

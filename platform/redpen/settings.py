@@ -99,6 +99,9 @@ DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# Postgres must not be set to lose what it acknowledged; the tests' server is, because they are quicker so
+REQUIRE_DURABLE = True
+
 # Redis carries Celery's bells, nothing else
 REDIS_URL = env.REDIS_URL or addresses.embedded_redis_url(DATA_DIR)
 CELERY_BROKER_URL = addresses.celery_broker_url(REDIS_URL)

@@ -11,7 +11,7 @@ def test_readyz_is_green_when_every_part_answers(client):
     answer = client.get("/readyz")
     assert answer.status_code == 200, answer.content
     assert answer.json()["ready"] is True
-    assert set(answer.json()["checks"]) == {"database", "migrations", "redis"}
+    assert set(answer.json()["checks"]) == {"database", "migrations", "durability", "redis"}
 
 
 @pytest.mark.django_db
@@ -35,6 +35,14 @@ def test_readyz_names_migrations_that_are_missing(client, monkeypatch):
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "accounts.0001_initial" in answer.json()["checks"]["migrations"]["reason"]
+
+
+@pytest.mark.django_db
+def test_readyz_refuses_a_postgres_that_may_lose_what_it_acknowledged(client, settings):
+    settings.REQUIRE_DURABLE = True  # the tests' own server runs without fsync
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "fsync" in answer.json()["checks"]["durability"]["reason"]
 
 
 @pytest.mark.django_db

@@ -26,6 +26,22 @@ def check_migrations() -> str | None:
     return f"{len(missing)} migrations are not applied ({names}). Run `python manage.py migrate`."
 
 
+def check_durability() -> str | None:
+    """A commit must be on disk before a reply says `stored`; a server may be set to lose the last moments."""
+    if not settings.REQUIRE_DURABLE:
+        return None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('fsync'), current_setting('full_page_writes')")
+        off = [
+            name for name, value in zip(("fsync", "full_page_writes"), cursor.fetchone(), strict=True) if value != "on"
+        ]
+    return (
+        f"Postgres runs with {' and '.join(off)} off, and would lose what was acknowledged. Turn it on."
+        if off
+        else None
+    )
+
+
 def check_redis() -> str | None:
     client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2)
     try:
@@ -38,6 +54,7 @@ def check_redis() -> str | None:
 CHECKS: dict[str, Callable[[], str | None]] = {
     "database": check_database,
     "migrations": check_migrations,
+    "durability": check_durability,
     "redis": check_redis,
 }
 
