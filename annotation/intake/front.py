@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
-import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import md5
 from typing import Any
@@ -20,11 +18,12 @@ from annotation.intake import answers, events, taking_back
 from annotation.intake.directory import Directory, Key
 from annotation.intake.limits import Buckets, Limits
 from annotation.intake.problems import StillRunning, WrongKey, WrongOrigin, as_problem, misfit, unreadable
-from annotation.intake.reading import CallerLeft, Ledger, is_lines, read_body
+from annotation.intake.reading import CallerLeft, Ledger, check_depth, check_numbers, is_lines, read_body
+from annotation.intake.replies import TAKE_BACK, encoder, preflight, respond, respond_error
 from annotation.intake.shapes import BatchResult, ReactionIn, ResponseIn, Result
+from annotation.intake.tally import Tally
 from annotation.intake.writer import Connector, Job, Keyed, Row, Writer
-from redpen.accounts.errors import Broken, Invalid, NotReadable, RedpenError, TooLarge, TooMany, Unavailable
-from redpen.accounts.parsing import DEEPEST, depth
+from redpen.accounts.errors import Broken, Invalid, RedpenError, TooLarge, TooMany, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +32,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-LONG_NUMBER = re.compile(rb"\d{19}")
+UPKEEP_SECONDS = 5
 PART = 500  # items that are checked between two looks at other requests
-TAKE_BACK = "/api/v1/reactions/"
-encoder = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,20 @@ OPERATIONS = {
         "reactions", "reactions.write", msgspec.json.Decoder(ReactionIn).decode, events.check, events.store
     ),
 }
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request on its way. `items` is how many things it brings, as far as is known."""
+
+    operation: Operation
+    key: Key
+    scope: Scope
+    headers: dict[bytes, bytes]
+    body: bytes = b""
+    items: int = 1
+
+
 split_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -74,6 +85,7 @@ class Intake:
         self.limits = Limits()
         self.ledger = Ledger(self.limits.waiting_bytes * 2)
         self.buckets = Buckets()
+        self.tally = Tally()
         self.running: set[tuple[str, bool, str, str]] = set()
         self.connect = Connector(self.settings_dict())
         self.pool = AsyncConnectionPool(
@@ -96,11 +108,12 @@ class Intake:
 
     async def _keep_up(self) -> None:
         while True:
-            await asyncio.sleep(20)
+            await asyncio.sleep(UPKEEP_SECONDS)
             try:
+                await self.tally.write(self.pool)
                 await self.directory.note_use()
             except Exception as error:
-                log.warning("intake.use_not_noted", extra={"error": type(error).__name__})
+                log.warning("intake.not_noted", extra={"error": type(error).__name__})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -119,18 +132,16 @@ class Intake:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, operation: Operation | None) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         origin = headers.get(b"origin")
-        held = 0
         try:
             if operation is None:
                 key = await self._key(scope, headers, "reactions.write")
                 name = unquote(scope["path"][len(TAKE_BACK) :])
-                reply, status = await taking_back.take_back(self.pool, key, name), 200
+                reply: Any = await taking_back.take_back(self.pool, key, name)
+                await respond(send, 200, encoder.encode(reply), origin)
             else:
                 key = await self._key(scope, headers, operation.scope)
-                body = await read_body(receive, headers, self.limits, self.ledger)
-                held = len(body)
-                reply, status = await self._take(operation, key, scope, headers, body)
-            await respond(send, status, encoder.encode(reply), origin)
+                reply, status = await self._receive(operation, key, scope, receive, headers)
+                await respond(send, status, encoder.encode(reply), origin)
         except CallerLeft:
             return
         except RedpenError as error:
@@ -143,8 +154,27 @@ class Intake:
             else:
                 log.exception("intake.broken")
                 await respond_error(send, Broken("This is a fault of ours. Send it again; nothing is doubled."), origin)
+
+    async def _receive(
+        self, operation: Operation, key: Key, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
+    ) -> tuple[Result | BatchResult, int]:
+        """Read the body and take it in; what becomes of it is counted."""
+        dropped = headers.get(b"redpen-dropped", b"")
+        if dropped.isdigit() and len(dropped) < 10:
+            self.tally.add(key, operation.name, "dropped", count=int(dropped))
+        request = Request(operation, key, scope, headers)
+        held = 0
+        try:
+            request.body = await read_body(receive, headers, self.limits, self.ledger)
+            held = len(request.body)
+            reply, status = await self._take(request)
+        except RedpenError as error:
+            self.tally.error(key, operation.name, error, request.items)
+            raise
         finally:
             self.ledger.held -= held
+        self.tally.reply(key, operation.name, reply)
+        return reply, status
 
     async def _key(self, scope: Scope, headers: dict[bytes, bytes], needs: str) -> Key:
         """The key of a request; raises WrongKey, ScopeMissing, or WrongOrigin for a page that may not use it."""
@@ -176,40 +206,33 @@ class Intake:
             words = f"This key takes {key.per_minute} records a minute. Send it again in {seconds} s."
             raise TooMany(words, retry_after=seconds)
 
-    async def _take(
-        self, operation: Operation, key: Key, scope: Scope, headers: dict[bytes, bytes], body: bytes
-    ) -> tuple[Result | BatchResult, int]:
-        keyed = keyed_request(operation, key, headers, body)
+    async def _take(self, request: Request) -> tuple[Result | BatchResult, int]:
+        key = request.key
+        keyed = keyed_request(request.operation, key, request.headers, request.body)
         if keyed is None:
-            return await self._take_items(operation, key, scope, headers, body, None)
+            return await self._take_items(request, None)
         running = (key.project, key.test, keyed.operation, keyed.key)
         if running in self.running:
             raise StillRunning("The first request under this Idempotency-Key is still running. Ask again in a moment.")
         self.running.add(running)
         try:
-            return await self._take_items(operation, key, scope, headers, body, keyed)
+            return await self._take_items(request, keyed)
         finally:
             self.running.discard(running)
 
-    async def _take_items(
-        self,
-        operation: Operation,
-        key: Key,
-        scope: Scope,
-        headers: dict[bytes, bytes],
-        body: bytes,
-        keyed: Keyed | None,
-    ) -> tuple[Result | BatchResult, int]:
-        lines = is_lines(headers)
+    async def _take_items(self, request: Request, keyed: Keyed | None) -> tuple[Result | BatchResult, int]:
+        operation, key, body = request.operation, request.key, request.body
+        lines = is_lines(request.headers)
         if not lines and body.lstrip(b" \t\r\n")[:1] != b"[":
-            self._meter(scope, key, 1)
+            self._meter(request.scope, key, 1)
             return await self._take_one(operation, key, body, keyed)
         items: list[Any] = [line for line in body.split(b"\n") if line.strip()] if lines else self._split(body)
+        request.items = len(items)
         most = self.limits.line_items if lines else self.limits.batch_items
         if len(items) > most:
             how = "lines of NDJSON" if lines else "items in one array; NDJSON takes more"
             raise TooLarge(f"There are {len(items)} items; this takes {most} {how}.", data={"most_items": most})
-        self._meter(scope, key, len(items))
+        self._meter(request.scope, key, len(items))
         return await self._take_many(operation, key, items, keyed)
 
     def _split(self, body: bytes) -> list[Any]:
@@ -300,31 +323,6 @@ class Refused(RedpenError):
         self.status, self.title = problem.status, problem.title
 
 
-def check_numbers(item: Any) -> None:
-    """msgspec makes floats of whole numbers beyond 64 bits, which loses digits: better to say so."""
-    if LONG_NUMBER.search(item) is None:
-        return
-    too_long = [number for number in numbers_in(json.loads(bytes(item))) if not -(2**63) <= number < 2**64]
-    if too_long:
-        raise Invalid("A whole number in this item is larger than 64 bits. Send it as text.", code="number.too_large")
-
-
-def numbers_in(value: Any) -> Iterator[int]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        for inner in value:
-            yield from numbers_in(inner)
-    elif type(value) is int:
-        yield value
-
-
-def check_depth(item: Any) -> None:
-    raw = bytes(item)
-    if raw.count(b"{") + raw.count(b"[") > DEEPEST and depth(json.loads(raw)) > DEEPEST:
-        raise NotReadable(f"The JSON is nested more than {DEEPEST} levels deep.")
-
-
 def keyed_request(operation: Operation, key: Key, headers: dict[bytes, bytes], body: bytes) -> Keyed | None:
     given = headers.get(b"idempotency-key")
     if given is None:
@@ -335,55 +333,3 @@ def keyed_request(operation: Operation, key: Key, headers: dict[bytes, bytes], b
     digest = md5(body, usedforsecurity=False).hexdigest()
     uuid = f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
     return Keyed(operation=operation.name, key=name, body=uuid, test=key.test)
-
-
-async def respond(
-    send: Send,
-    status: int,
-    body: bytes,
-    origin: bytes | None,
-    *,
-    kind: bytes = b"application/json",
-    more: Sequence[Any] = (),
-) -> None:
-    headers = [
-        (b"content-type", kind),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-        *more,
-    ]
-    if origin:
-        headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def respond_error(send: Send, error: RedpenError, origin: bytes | None) -> None:
-    more = []
-    if error.retry_after is not None:
-        more.append((b"retry-after", str(error.retry_after).encode()))
-    if error.status == 401:
-        more.append((b"www-authenticate", b'Bearer realm="redpen"'))
-    if error.status in (408, 413, 503):  # the rest of a body may still be on its way
-        more.append((b"connection", b"close"))
-    body = encoder.encode(error.as_problem())
-    await respond(send, error.status, body, origin, kind=b"application/problem+json", more=more)
-
-
-async def preflight(scope: Scope, send: Send) -> None:
-    """Any page may ask; whether it may write is decided when it does, because a preflight carries no key."""
-    headers = dict(scope["headers"])
-    origin = headers.get(b"origin")
-    more = [
-        (b"access-control-allow-methods", b"POST, DELETE"),
-        (
-            b"access-control-allow-headers",
-            b"authorization, content-type, content-encoding, idempotency-key, redpen-dropped",
-        ),
-        (b"access-control-max-age", b"600"),
-    ]
-    if b"access-control-request-method" not in headers:
-        allowed = b"GET, DELETE, OPTIONS" if scope["path"].startswith(TAKE_BACK) else b"GET, POST, OPTIONS"
-        more = [(b"allow", allowed)]
-    await respond(send, 200, b"", origin, more=more)

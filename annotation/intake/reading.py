@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from annotation.intake.limits import MB, Limits
 from annotation.intake.problems import TimedOut
-from redpen.accounts.errors import NotReadable, TooLarge, Unavailable, WrongMediaType
+from redpen.accounts.errors import Invalid, NotReadable, TooLarge, Unavailable, WrongMediaType
+from redpen.accounts.parsing import DEEPEST, depth
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 # text/plain comes from navigator.sendBeacon, the last one from curl where nobody said otherwise
 JSON_TYPES = {"", "application/json", "text/plain", "application/x-www-form-urlencoded"}
 LINE_TYPES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
+
+LONG_NUMBER = re.compile(rb"\d{19}")
 
 
 class CallerLeft(Exception):
@@ -108,3 +113,28 @@ def is_lines(headers: dict[bytes, bytes]) -> bool:
     if kind in JSON_TYPES:
         return False
     raise WrongMediaType(f"Send application/json or application/x-ndjson, not {kind[:60]}.")
+
+
+def check_numbers(item: Any) -> None:
+    """msgspec makes floats of whole numbers beyond 64 bits, which loses digits: better to say so."""
+    if LONG_NUMBER.search(item) is None:
+        return
+    too_long = [number for number in numbers_in(json.loads(bytes(item))) if not -(2**63) <= number < 2**64]
+    if too_long:
+        raise Invalid("A whole number in this item is larger than 64 bits. Send it as text.", code="number.too_large")
+
+
+def numbers_in(value: Any) -> Iterator[int]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from numbers_in(inner)
+    elif type(value) is int:
+        yield value
+
+
+def check_depth(item: Any) -> None:
+    raw = bytes(item)
+    if raw.count(b"{") + raw.count(b"[") > DEEPEST and depth(json.loads(raw)) > DEEPEST:
+        raise NotReadable(f"The JSON is nested more than {DEEPEST} levels deep.")

@@ -3,7 +3,7 @@
 from annotation.models.campaigns import Assignment, Campaign, CampaignVersion, Label, LabelSet, Question, Task
 from annotation.models.counting import CountingCursor, Exposure, LiveEvent, LiveSlice, ProjectCount, RateCell
 from annotation.models.imports import ImportJob
-from annotation.models.intake import IntakeSettings, KeyedRequest
+from annotation.models.intake import IntakeCount, IntakeSettings, KeyedRequest
 from annotation.models.judgements import Choice, Critique, Outcome, Preference, Ranking, Rating, Rewrite
 from annotation.models.prompts import Prompt, Response
 from annotation.models.reactions import Reaction, ReactionKind, TakenBack
@@ -26,6 +26,7 @@ __all__ = [
     "Exposure",
     "FeedbackRecord",
     "ImportJob",
+    "IntakeCount",
     "IntakeSettings",
     "KeyedRequest",
     "Label",

@@ -46,3 +46,31 @@ class KeyedRequest(ProjectRow):
             models.UniqueConstraint(fields=["project", "test", "operation", "key"], name="keyed_request_once")
         ]
         indexes = [models.Index(fields=["created_at"], name="keyed_request_by_age")]  # the clean-up
+
+
+class IntakeCount(models.Model):
+    """What became of what was sent in one hour: each item counted once. Written every few seconds, so a crash of the
+    web process loses the last of them; the records themselves it cannot lose.
+    """
+
+    class Outcome(models.TextChoices):
+        STORED = "stored", "stored"
+        REPEATED = "repeated", "here already"
+        REFUSED = "refused", "refused"
+        LIMITED = "limited", "turned away for now"
+        DROPPED = "dropped", "dropped by the client, as it reports"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="+")
+    test = models.BooleanField()
+    hour = models.DateTimeField()
+    operation = models.CharField(max_length=20)
+    outcome = models.CharField(max_length=10, choices=Outcome.choices)
+    code = models.CharField(max_length=60, blank=True, help_text="of the problem, where there was one")
+    count = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "test", "hour", "operation", "outcome", "code"], name="intake_count_once"
+            )
+        ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import time
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annotation.models import IntakeSettings, Prompt, Reaction, ReactionKind, Response
+from annotation.models import IntakeCount, IntakeSettings, Prompt, Reaction, ReactionKind, Response
 from tests.annotation.shop import REACTIONS, RESPONSES, Shop, lines
 
 
@@ -342,3 +343,30 @@ def test_other_methods_and_addresses_go_to_django(shop):
     assert shop.client.get("/livez").text == "ok\n"
     assert shop.client.put(REACTIONS, json={}).status_code in (404, 405)
     assert UUID(shop.react().json()["id"])
+
+
+def test_what_became_of_every_item_is_counted(shop):
+    from redpen.asgi import application
+
+    shop.answer()
+    shop.react(id="e-1")
+    shop.react("nope")
+    batch = [{"kind": "like", "response": "a-1", "id": "e-1"}, {"kind": "love", "response": "a-1", "id": "e-1"}, 7]
+    shop.send(REACTIONS, batch, **{"Redpen-Dropped": "12"})
+    shop.send(REACTIONS, b"{")
+
+    async def write() -> None:
+        await application.tally.write(application.pool)
+
+    asyncio.run_coroutine_threadsafe(write(), application.loop).result(10)
+    rows = IntakeCount.objects.filter(project=shop.project, operation="reactions")
+    counted = {(row.outcome, row.code): row.count for row in rows}
+    assert counted == {
+        ("stored", ""): 1,
+        ("repeated", ""): 1,
+        ("refused", "kind.unknown"): 1,
+        ("refused", "idempotency.other_content"): 1,
+        ("refused", "invalid"): 1,
+        ("refused", "request.not_readable"): 1,
+        ("dropped", ""): 12,
+    }
