@@ -12,6 +12,7 @@ from django.db import IntegrityError, models, transaction
 
 from annotation.actions.building import SAME
 from annotation.errors import BadValue, OtherContent
+from annotation.webhooks.telling import records_created
 from redpen.accounts.constraints import constraint_of
 
 Row = TypeVar("Row", bound=models.Model)
@@ -26,6 +27,7 @@ def create_once(row: Row) -> tuple[Row, bool]:
     try:
         with transaction.atomic():
             row.save(force_insert=True)
+            records_created([row])
         return row, True
     except IntegrityError as error:
         if not constraint_of(error).endswith("client_key_once"):
@@ -56,6 +58,7 @@ def create_many_once(rows: Sequence[Row]) -> tuple[list[Row], int]:
     try:
         with transaction.atomic():
             model._default_manager.bulk_create(fresh, batch_size=500)
+            records_created(fresh)
     except IntegrityError as error:
         if not constraint_of(error).endswith("client_key_once"):
             raise

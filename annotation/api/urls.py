@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from annotation.api import assignments, files, judgements, prompts, records, spans
+from annotation.api import assignments, files, judgements, prompts, records, spans, webhooks
 
 of_project: list[URLPattern | URLResolver] = [
     path("tasks", assignments.TasksView.as_view(), name="api-tasks"),
@@ -29,6 +29,13 @@ of_project: list[URLPattern | URLResolver] = [
     path("imports", files.ImportsView.as_view(), name="api-imports"),
     path("imports/<uuid:pk>", files.ImportView.as_view(), name="api-import"),
     path("export", files.ExportView.as_view(), name="api-export"),
+    path("webhooks", webhooks.WebhooksView.as_view(), name="api-webhooks"),
+    path("webhooks/<uuid:pk>", webhooks.WebhookView.as_view(), name="api-webhook"),
+    path("webhooks/<uuid:pk>/rotate", webhooks.RotateView.as_view(), name="api-webhook-rotate"),
+    path("webhooks/<uuid:pk>/ping", webhooks.PingView.as_view(), name="api-webhook-ping"),
+    path("webhooks/<uuid:pk>/deliveries", webhooks.DeliveriesView.as_view(), name="api-webhook-deliveries"),
+    path("deliveries/<uuid:pk>", webhooks.DeliveryView.as_view(), name="api-delivery"),
+    path("deliveries/<uuid:pk>/redeliver", webhooks.RedeliverView.as_view(), name="api-delivery-redeliver"),
     path("preferences", judgements.PreferencesView.as_view(), name="api-preferences"),
 ]
 urlpatterns: list[URLPattern | URLResolver] = [path("projects/<slug:slug>/", include(of_project))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from datetime import datetime
 from typing import Any
 
 from django.contrib.postgres.fields import ArrayField
@@ -121,8 +122,13 @@ class WebhookDelivery(ProjectRow):
         ]
 
     @property
-    def under_way(self) -> bool:
-        return self.due_at is not None
+    def message(self) -> str:
+        """Its id at the receiver, the same at each try."""
+        return f"msg_{self.pk.hex}"
+
+    @property
+    def next_try_at(self) -> datetime | None:
+        return self.due_at if self.state in (self.State.DUE, self.State.FAILED) else None
 
     @staticmethod
     def waiting() -> dict[str, Any]:

@@ -24,6 +24,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from annotation.models.webhooks import Webhook, WebhookDelivery
 from annotation.webhooks.bell import ring
@@ -51,9 +52,13 @@ def emit_many(*, project_id: UUID, event: str, items: Sequence[Item], test: bool
     """
     if not items:
         return 0
-    hooks = Webhook.objects.filter(project_id=project_id, enabled=True, test=test, events__contains=[event])
-    hooks = hooks.select_related("project").order_by("id")
+    hooks = hooks_for(project_id=project_id, event=event, test=test).select_related("project").order_by("id")
     return sum(add(hook, event, items) for hook in hooks if not overflows(hook))
+
+
+def hooks_for(*, project_id: UUID, event: str, test: bool = False) -> QuerySet[Webhook]:
+    """The webhooks that hear of it."""
+    return Webhook.objects.filter(project_id=project_id, enabled=True, test=test, events__contains=[event])
 
 
 def listening(*events: str) -> set[tuple[UUID, bool, str]]:

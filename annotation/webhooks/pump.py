@@ -161,7 +161,9 @@ def gathered(ended: queue.SimpleQueue) -> list[tuple[Claim, Outcome]]:
 @transaction.atomic
 def settle(held: Claim, outcome: Outcome) -> bool:
     """Write what became of a try: the webhook's row first, then the delivery's. False: it is no longer ours to say."""
-    hook = Webhook.objects.select_for_update(of=("self",)).select_related("project").filter(pk=held.webhook).first()
+    # no_key: whoever writes a delivery for this webhook need not wait
+    hooks = Webhook.objects.select_for_update(of=("self",), no_key=True).select_related("project")
+    hook = hooks.filter(pk=held.webhook).first()
     told = {"status": outcome.status, "error": outcome.error, "took_ms": outcome.took_ms}
     mine = WebhookDelivery.objects.filter(pk=held.id, attempt=held.attempt, state=State.SENDING)
     if not outcome.error:

@@ -27,6 +27,7 @@ MENU = [
     ("Import", "import", "records.import"),
     ("Members", "members", "members.see"),
     ("Audit trail", "audit", "audit.see"),
+    ("Webhooks", "webhooks", "webhooks.see"),
     ("Project settings", "project_settings", "project.change"),
 ]
 

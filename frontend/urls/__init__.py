@@ -1,6 +1,6 @@
 """Every page, one file a subject."""
 
-from frontend.urls import accounts, data, home, label, training
+from frontend.urls import accounts, data, home, label, training, webhooks
 
 urlpatterns = [
     *home.urlpatterns,
@@ -8,4 +8,5 @@ urlpatterns = [
     *label.urlpatterns,
     *data.urlpatterns,
     *training.urlpatterns,
+    *webhooks.urlpatterns,
 ]

@@ -180,6 +180,23 @@ URLS: dict[str, Row] = {
     "keyed-reaction": keyed("GET", name="=t-1"),
     "keyed-records": keyed("GET"),
     "keyed-reaction-kinds": keyed("GET", "POST"),
+    # webhooks: API
+    "api-webhooks": project(GET="AD", POST=("AD", 422)),
+    "api-webhook": project(GET="AD", PATCH=("AD", 200), DELETE=("AD", 200), pk="webhook"),
+    "api-webhook-rotate": project(POST=("AD", 200), pk="webhook"),
+    "api-webhook-ping": project(POST=("AD", 202), pk="webhook"),
+    "api-webhook-deliveries": project(GET="AD", pk="webhook"),
+    "api-delivery": project(GET="AD", pk="delivery"),
+    "api-delivery-redeliver": project(POST=("AD", 202), pk="delivery"),
+    # webhooks: pages
+    "webhooks": project(GET="AD"),
+    "webhook_new": project(GET="AD", POST=("AD", 422)),
+    "webhook": project(GET="AD", POST=("AD", 422), pk="webhook"),
+    "webhook_switch": project(POST=("AD", 302), pk="webhook"),
+    "webhook_rotate": project(POST=("AD", 302), pk="webhook"),
+    "webhook_ping": project(POST=("AD", 302), pk="webhook"),
+    "webhook_delivery": project(GET="AD", pk="delivery"),
+    "webhook_redeliver": project(POST=("AD", 302), pk="delivery"),
     # training: pages
     "train": project(GET="A"),
     "train_recipe": project(GET="A", POST=("A", 422), recipe="=raft"),
@@ -252,7 +269,7 @@ class World:
 
 
 def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, Any]:
-    from annotation.models import ImportJob, ReactionKind
+    from annotation.models import ImportJob, ReactionKind, Webhook, WebhookDelivery
     from redpen.accounts.actions.invitations import invite
     from redpen.accounts.actions.keys import create_key
     from redpen.accounts.models import Membership
@@ -289,6 +306,10 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
     upload = ImportJob.objects.create(
         project=project, format="jsonl", filename="a.jsonl", path="uploads/none", created_by=first
     )
+    hook = Webhook.objects.create(project=project, url="https://hooks.example/", events=["run.failed"])
+    delivery = WebhookDelivery.objects.create(
+        project=project, webhook=hook, event="run.failed", event_id="1", keys=["1"], payload=[{"id": "1"}]
+    )
     return {
         # nobody asks about himself: one's own membership is another matter
         "member": {None: members[first], first: members[last.user_id]},
@@ -302,6 +323,8 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
         "span": spans,
         "assignment": work,
         "import": upload.pk,
+        "webhook": hook.pk,
+        "delivery": delivery.pk,
         "snapshot": snapshot.pk,
         "run": run.number,
         "comparison": comparison.number,

@@ -13,6 +13,7 @@ from redpen.accounts import audit
 from training.models import Run, RunInput
 from training.models.runs import ENDED, RunState
 from training.recipes import registry
+from training.runs.telling import tell
 
 
 def move_on() -> int:
@@ -47,6 +48,7 @@ def move_one_on(run_id: object) -> bool:
         }
         Run.objects.filter(pk=run.pk).update(state=RunState.FAILED, failure=failure, ended_at=Now())
         audit.record("run.failed", project=run.project, agent="chain", subject=run, code=failure["code"])
+        tell("run.failed", run_id=run.pk)
         return True
     if any(one.state != RunState.SUCCEEDED for one in before):
         return False

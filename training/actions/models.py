@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from annotation.webhooks.outbox import emit
 from redpen.accounts import audit
 from redpen.accounts.errors import Invalid, NotFound
 from redpen.accounts.models import Project, User
+from training.api import shapes
 from training.models import ModelVersion
 
 Stage = ModelVersion.Stage
@@ -41,5 +43,9 @@ def set_stage(*, model: ModelVersion, author: User, stage: str) -> ModelVersion:
     if before != stage:
         model.stage = stage
         model.save(update_fields=["stage"])
-        audit.record("model.staged", project=model.project, actor=author, subject=model, before=before, after=stage)
+        line = audit.record(
+            "model.staged", project=model.project, actor=author, subject=model, before=before, after=stage
+        )
+        if stage == Stage.PRODUCTION:
+            emit(project=model.project, event="model.promoted", key=str(line.pk), data=shapes.model(model))
     return model

@@ -21,6 +21,7 @@ from django.db.models.functions import Now
 from redpen.accounts import audit
 from training.models import Run, RunEvent
 from training.models.runs import RunState
+from training.runs.telling import tell
 
 log = logging.getLogger(__name__)
 OURS = 1_000_000_000  # events that we write, not the child, are numbered from here
@@ -138,6 +139,7 @@ def fail(hold: Hold, *, code: str, message: str, action: str) -> None:
     failure = {"code": code, "message": message, "action": action}
     hold.update(state=RunState.FAILED, failure=failure, lease_expires_at=None, ended_at=Now())
     audit.record("run.failed", project=run.project, agent="worker", subject=run, attempt=run.attempt, code=code)
+    tell("run.failed", run_id=run.pk)
 
 
 @transaction.atomic

@@ -25,6 +25,7 @@ from training.models.runs import RunState
 from training.recipes import registry
 from training.runs import events, places
 from training.runs.lease import Fenced, Hold, say
+from training.runs.telling import tell
 
 log = logging.getLogger(__name__)
 BATCH = 200  # new answers stored at a time
@@ -58,6 +59,7 @@ def succeed(hold: Hold, folder: Path) -> ModelVersion:
                 give_back(hold, run, model, folder)
             hold.update("running", state=RunState.SUCCEEDED, produced=model, lease_expires_at=None, ended_at=Now())
             audit.record("run.succeeded", project=run.project, agent="worker", subject=run, model=str(model.pk))
+            tell("run.succeeded", run_id=run.pk)
     except BaseException as error:
         shutil.rmtree(kept, ignore_errors=True)
         if isinstance(error, Project.DoesNotExist):
