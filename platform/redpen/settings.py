@@ -130,6 +130,7 @@ USE_TZ = True
 # Static files carry a hash of their content in their names; ES modules import each other by plain relative names, and
 # the storage writes the hashed ones into them.
 STATIC_URL = "/static/"
+STATICFILES_DIRS = [("client", BASE_DIR / "clients" / "web")]  # what product teams load from here
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

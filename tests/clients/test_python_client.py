@@ -140,13 +140,20 @@ def test_text_that_utf_8_cannot_spell_does_not_stop_the_product(server, client):
     assert server.stored["a-1"]["text"] == "half \ud83d"
 
 
+def test_a_tap_without_an_id_is_not_named_after_its_request(server, client):
+    """The server would take the key for its name, and then a later tap would not take its place."""
+    client.reactions.send("a-1", "like", user="u-1")
+    assert client.flush()
+    assert "Idempotency-Key" not in server.requests[0]["headers"]
+
+
 # what a retry does
 
 
 def test_a_reply_that_got_lost_is_repeated_to_the_byte_and_counts_once(server, client):
     server.behave = lambda request: "cut" if len(server.requests) <= 2 else None
-    client.reactions.send("a-1", "like", user="u-1")
-    client.reactions.send("a-1", "love", user="u-1")
+    client.responses.send(ASKED, "Five.")
+    client.responses.send(ASKED, "Six.")
     assert client.flush(10)
     assert len(server.stored) == 2
     first, *others = server.requests

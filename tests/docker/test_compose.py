@@ -65,4 +65,4 @@ def test_the_image_does_not_run_as_root_and_checks_its_health():
 
 def test_the_image_carries_everything_that_the_code_imports():
     copied = re.findall(r"^COPY (\S+) \1$", (REPOSITORY / "docker" / "Dockerfile").read_text(), re.MULTILINE)
-    assert set(copied) == {"platform", "annotation", "training", "frontend"}
+    assert set(copied) == {"platform", "annotation", "training", "frontend", "clients/web"}

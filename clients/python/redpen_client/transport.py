@@ -108,7 +108,8 @@ class Transport:
             self.http = None
 
     def _request(self, http: httpx.Client, batch: Batch, timeout: httpx.Timeout) -> httpx.Request:
-        extra = {"Idempotency-Key": batch.key}
+        # A tap without an id is named by answer, user, kind and time; the server would name it after the key instead.
+        extra = {"Idempotency-Key": batch.key} if all(item.id for item in batch.items) else {}
         if batch.dropped:
             extra["Redpen-Dropped"] = str(batch.dropped)
         first = batch.items[0]

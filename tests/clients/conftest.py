@@ -1,0 +1,1 @@
+from tests.frontend.node import node  # noqa: F401 - a fixture
