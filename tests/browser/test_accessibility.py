@@ -34,7 +34,8 @@ def violations(page: Page) -> list[str]:
 @pytest.fixture
 def furnished(transactional_db):
     """A project in which something is to be seen on every page, and the values that addresses need."""
-    from annotation.models import ImportJob, SpanCritique
+    from annotation.models import ImportJob, SpanCritique, Webhook
+    from annotation.webhooks.outbox import emit
     from training.models import BaseModel, Comparison, ModelVersion, Run, Snapshot, Trial
 
     desk = make_tasks()
@@ -54,6 +55,8 @@ def furnished(transactional_db):
     about = {"project": project, "comparison": comparison, "run": run, "subject": "raft", "part": "policy"}
     for seed in (0, 1):
         Trial.objects.create(place=f"raft/{seed}/policy", seed=seed, **about)
+    hook = Webhook.objects.create(project=project, url="https://hooks.example.com/", events=["run.failed"], failures=1)
+    emit(project=project, event="run.failed", key="run-1", data={"id": "run-1"})
     desk.values = {
         "slug": project.slug,
         "number": "7",
@@ -69,6 +72,10 @@ def furnished(transactional_db):
     # one name, another object: (route, part) where the part's name does not say which
     desk.values_of = {"answer": {"pk": str(answer.pk)}}
     desk.values_of["import_job"] = desk.values_of["import_again"] = {"pk": str(job.pk)}
+    for name in ("webhook", "webhook_switch", "webhook_rotate", "webhook_ping"):
+        desk.values_of[name] = {"pk": str(hook.pk)}
+    for name in ("webhook_delivery", "webhook_redeliver"):
+        desk.values_of[name] = {"pk": str(hook.deliveries.get().pk)}
     return desk
 
 
