@@ -208,7 +208,7 @@ def preference(
         raise BadValue("/b", "Only answers to the same prompt can be compared.")
     about |= asked(author=author, assignment=assignment, response=a) | asdict(compared)
     pair = {"prompt_id": a.prompt_id, "response_a": a, "response_b": b, "shown_first": shown_first}
-    return Preference(project_id=a.project_id, **pair, **author.fields(), **about)
+    return Preference(project_id=a.project_id, test=a.test, **pair, **author.fields(), **about)
 
 
 def rating(
@@ -253,6 +253,7 @@ def ranking(
         raise BadValue("/places", "A ranking needs two or more different answers to one prompt.")
     return Ranking(
         project_id=flat[0].project_id,
+        test=flat[0].test,
         prompt_id=flat[0].prompt_id,
         places=[[str(one.pk) for one in place] for place in places],
         dimension=short(dimension, 60, "/dimension"),
@@ -271,6 +272,7 @@ def choice(
         raise BadValue("/response", "The chosen answer is not one of those offered.")
     return Choice(
         project_id=offered[0].project_id,
+        test=offered[0].test,
         prompt_id=offered[0].prompt_id,
         response=chosen,
         offered=[str(one.pk) for one in offered],
@@ -362,6 +364,7 @@ def reaction(
 
 
 def on(model: type[Any], author: Author, response: Response, assignment: Assignment | None, **said: Any) -> Any:
-    """A record on one answer."""
+    """A record on one answer. What is said of test data is test data."""
     about = asked(author=author, assignment=assignment, response=response)
-    return model(project_id=response.project_id, response=response, **about, **author.fields(), **said)
+    whose = {"project_id": response.project_id, "test": response.test}
+    return model(**whose, response=response, **about, **author.fields(), **said)

@@ -235,8 +235,14 @@ def create_tasks(
         "priority": priority,
         "priority_reason": priority_reason,
     }
-    tasks = [Task(kind=TaskKind.SPANS, prompt_id=one.prompt_id, response=one, **shared) for one in responses]
+    tasks = []
+    for one in responses:
+        if one.test:
+            raise BadValue("/responses", "This is test data, about which nobody is asked.")
+        tasks.append(Task(kind=TaskKind.SPANS, prompt_id=one.prompt_id, response=one, **shared))
     for first, second in pairs:
+        if first.test or second.test:
+            raise BadValue("/pairs", "This is test data, about which nobody is asked.")
         if first.prompt_id != second.prompt_id:
             raise BadValue("/pairs", "The two answers of a pair answer the same prompt.")
         if first.pk == second.pk:

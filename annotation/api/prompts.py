@@ -54,7 +54,7 @@ class PromptsView(AddingView):
 
     @extend_schema(summary="Prompts, newest first", parameters=PAGED, responses=outputs.PromptsOutput)
     def get(self, request: Request, slug: str) -> Response:
-        rows, following = page(Prompt.objects.filter(project=self.project), request.query_params)
+        rows, following = page(Prompt.objects.filter(project=self.project, test=False), request.query_params)
         return Response({"items": [shapes.full_prompt(row) for row in rows], "next": following})
 
     @extend_schema(summary="Add a prompt", request=PromptInput, responses=outputs.once(outputs.PromptOutput))
@@ -82,7 +82,7 @@ class AnswersView(AddingView):
         responses=outputs.ResponsesOutput,
     )
     def get(self, request: Request, slug: str) -> Response:
-        params, rows = request.query_params, Answer.objects.filter(project=self.project)
+        params, rows = request.query_params, Answer.objects.filter(project=self.project, test=False)
         if params.get("prompt"):
             rows = rows.filter(prompt=uuid(params["prompt"], "prompt"))
         if params.get("model"):

@@ -188,8 +188,11 @@ def reaction(row: Reaction) -> Line:
 
 
 def of(model: type[models.Model], *related: str) -> Callable[[Project], QuerySet[Any]]:
-    """The rows of a project in the order in which they came."""
-    return lambda project: model._default_manager.filter(project=project).select_related(*related).order_by("id")
+    """The rows of a project in the order in which they came, without test data."""
+    live = {"test": False} if any(field.name == "test" for field in model._meta.concrete_fields) else {}
+    return lambda project: (
+        model._default_manager.filter(project=project, **live).select_related(*related).order_by("id")
+    )
 
 
 def counted(model: type[FeedbackRecord], *related: str) -> Callable[[Project], QuerySet[Any]]:

@@ -184,9 +184,9 @@ def trail(*, project: Project, rows: Sequence[Model]) -> list[AuditEvent]:
 
 
 def counts(row: FeedbackRecord) -> bool:
-    """Whether training sees it: live, and handed in or never part of a piece of work."""
+    """Whether training sees it: live, no test data, and handed in or never part of a piece of work."""
     submitted = row.assignment is None or row.assignment.state == Assignment.State.SUBMITTED
-    return row.ended_at is None and submitted
+    return row.ended_at is None and not row.test and submitted
 
 
 def tally(*, project: Project, response: UUID, test: bool) -> dict[str, int]:
@@ -204,7 +204,7 @@ def speakers(*, project: Project, recent: int = 1000) -> list[str]:
     """The programs and models that spoke lately: a filter offers these."""
     agents: set[str] = set()
     for model in (SpanCritique, Preference, Critique, Rewrite, Reaction):
-        rows = model._default_manager.filter(project=project).order_by("-id")
+        rows = model._default_manager.filter(project=project, test=False).order_by("-id")
         agents |= set(rows.values_list("agent", flat=True)[:recent])
     return sorted(agents - {""})
 

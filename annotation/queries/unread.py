@@ -11,8 +11,8 @@ from redpen.accounts.models import Project
 
 
 def unread_answers(project: Project, *, since: datetime | None = None) -> QuerySet[Response]:
-    """Answers that models gave, in the order in which they came; with `since`, only those that came later."""
-    rows = Response.objects.filter(project=project, origin=Origin.MODEL)
+    """Answers that models gave, test data aside, in the order in which they came; with `since`, only later ones."""
+    rows = Response.objects.filter(project=project, origin=Origin.MODEL, test=False)
     if since is not None:
         rows = rows.filter(created_at__gte=since)
     asked = Task.objects.filter(Q(response=OuterRef("pk")) | Q(other=OuterRef("pk")))

@@ -94,6 +94,7 @@ class LaunchForm:
     name: str = ""
     seed: str = "0"
     origins: tuple[str, ...] = ()
+    test: bool = False
     errors: list[str] = field(default_factory=list)
     base_error: str = ""
     seed_error: str = ""
@@ -219,6 +220,7 @@ def read(project: Project, recipe: Recipe, post: QueryDict) -> tuple[Launch, Lau
         name=post.get("name", ""),
         seed=seed,
         origins=origins,
+        test=bool(post.get("test")),
     )
     for one in form.inputs:
         one.value = post.get(f"input-{one.kind}", "")
@@ -229,6 +231,7 @@ def read(project: Project, recipe: Recipe, post: QueryDict) -> tuple[Launch, Lau
         base_model=form.base_model,
         inputs={one.chosen_kind: one.value for one in form.inputs if one.value},
         origins=chosen,
+        test=form.test,
         name=form.name,
         seed=int(seed) if seed.isascii() and seed.isdigit() else -1,
     )

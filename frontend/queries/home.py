@@ -155,7 +155,7 @@ def came_in(project: Project, days: list[date], *, author: User | None) -> list[
     parts = []
     for kind, model in KINDS.items():
         # Ids are UUIDv7: this is a range of the index on (project, id).
-        rows = model.objects.filter(project=project, id__gte=first_id_of(days[0]), ended_at=None)
+        rows = model.objects.filter(project=project, id__gte=first_id_of(days[0]), ended_at=None, test=False)
         if author is not None:
             rows = rows.filter(author=author)
         counted = rows.annotate(of=Value(kind), day=TruncDate("created_at")).order_by().values("of", "day")
@@ -190,7 +190,7 @@ def steps_of(project: Project, role: str) -> list[Step]:
         step(
             "Bring answers",
             "Import prompts and answers that a model gave: a JSONL file, or one of the known formats.",
-            exists(Response),
+            exists(Response, test=False),
             "import",
             "records.import",
             "Import answers",
@@ -198,7 +198,7 @@ def steps_of(project: Project, role: str) -> list[Step]:
         step(
             "Say what is wrong with them",
             "Mark phrases and say why. Some twenty marked answers are enough for a first try.",
-            exists(SpanCritique),
+            exists(SpanCritique, test=False),
             "label",
             "label",
             "Mark answers",
@@ -206,7 +206,7 @@ def steps_of(project: Project, role: str) -> list[Step]:
         step(
             "Compare answers",
             "Say which of two answers to the same prompt is better.",
-            exists(Preference),
+            exists(Preference, test=False),
             "pair",
             "label",
             "Compare two answers",

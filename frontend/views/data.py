@@ -24,7 +24,7 @@ from redpen.accounts.models import User
 from redpen.accounts.pages import as_id
 from redpen.accounts.rules import may, open_project
 
-FILTERS = ("kind", "label", "author", "agent", "origin", "model", "split", "state", "text", "response")
+FILTERS = ("kind", "label", "author", "agent", "origin", "model", "split", "state", "text", "response", "data")
 
 
 def only_mine(request: HttpRequest) -> User | None:
@@ -94,7 +94,9 @@ def answer(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
     if found is None:
         raise NotFound("There is no such answer here.")
     on_text = [mark for mark in marks.of_response(response=found, author=mine) if mark.part == "text"]
-    rows, _ = records.listed(project=project, wanted=records.Wanted(response=found.pk, mine=mine), limit=100)
+    rows, _ = records.listed(
+        project=project, wanted=records.Wanted(response=found.pk, mine=mine, test=found.test), limit=100
+    )
     context = {
         "project": project,
         "answer": found,

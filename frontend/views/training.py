@@ -74,7 +74,7 @@ def launch(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
         "form": form,
         "recipe": found,
         "key": key,
-        "data": table(project, found, origins=form.origins),
+        "data": table(project, found, origins=form.origins, test=form.test),
         "data_url": reverse("train_data", args=[slug, found.name]),
     }
     return render(request, "training/recipe.html", context, status=422 if request.method == "POST" else 200)
@@ -87,13 +87,14 @@ def data(request: HttpRequest, slug: str, recipe: str) -> HttpResponse:
     found = recipes.recipe_named(recipe)
     known = {value for value, _ in forms.ORIGINS}
     origins = tuple(value for value in request.GET.getlist("origins") if value in known)
-    return render(request, "training/_data.html", {"project": project, "data": table(project, found, origins=origins)})
+    counted = table(project, found, origins=origins, test=bool(request.GET.get("test")))
+    return render(request, "training/_data.html", {"project": project, "data": counted})
 
 
-def table(project: Project, recipe: Recipe, *, origins: tuple[str, ...] = ()) -> dict[str, Any]:
+def table(project: Project, recipe: Recipe, *, origins: tuple[str, ...] = (), test: bool = False) -> dict[str, Any]:
     """Rows by kind and split, as the page draws them."""
     everybody = len(origins) in (0, len(forms.ORIGINS))
-    counts = preview(project, query_for(recipe, origins=() if everybody else origins))
+    counts = preview(project, query_for(recipe, origins=() if everybody else origins, test=test))
     rows = [
         {"title": KINDS[kind], "splits": [splits[name] for name in SPLITS], "total": sum(splits.values())}
         for kind, splits in counts["rows"].items()

@@ -53,6 +53,7 @@ class Launch:
     inputs: Mapping[str, UUID | str] = field(default_factory=dict)
     origins: tuple[str, ...] = ()
     campaigns: tuple[UUID, ...] = ()
+    test: bool = False
     name: str = ""
     seed: int = 0
     after: tuple[int, ...] = ()  # numbers of runs that must succeed first; what they make is this one's input
@@ -70,10 +71,12 @@ class Checked:
     before: tuple[Run, ...] = ()
 
 
-def query_for(recipe: Recipe, *, origins: tuple[str, ...] = (), campaigns: tuple[UUID, ...] = ()) -> SnapshotQuery:
+def query_for(
+    recipe: Recipe, *, origins: tuple[str, ...] = (), campaigns: tuple[UUID, ...] = (), test: bool = False
+) -> SnapshotQuery:
     """The records that a recipe reads. Raises pydantic's ValidationError for filters that do not exist."""
     kinds = tuple(dict.fromkeys(ROWS_OF[kind] for kind in recipe.consumes))
-    return SnapshotQuery.model_validate({"kinds": kinds, "origins": origins, "campaigns": campaigns})
+    return SnapshotQuery.model_validate({"kinds": kinds, "origins": origins, "campaigns": campaigns, "test": test})
 
 
 class LaunchRefused(Invalid):
@@ -129,7 +132,7 @@ def check(project: Project, launch: Launch) -> Checked:
     inputs = check_inputs(project, recipe, launch, wrong, coming={made_by(run) for run in before})
     query = None
     try:
-        query = query_for(recipe, origins=launch.origins, campaigns=launch.campaigns)
+        query = query_for(recipe, origins=launch.origins, campaigns=launch.campaigns, test=launch.test)
     except ValidationError as error:
         for fault in error.errors():
             wrong("/" + "/".join(str(part) for part in fault["loc"]), "data.filter", fault["msg"])
@@ -355,6 +358,7 @@ def try_again(*, run: Run, author: User, client_key: str | None = None) -> tuple
         inputs={one.kind: one.model_version_id for one in run.inputs.all()},
         origins=tuple(query.get("origins") or ()),
         campaigns=tuple(query.get("campaigns") or ()),
+        test=bool(query.get("test")),
         name=run.name,
         seed=run.seed,
         after=tuple(run.after.values_list("number", flat=True)),

@@ -27,6 +27,7 @@ class LaunchInput(serializers.Serializer):
     inputs = serializers.DictField(default=dict, child=serializers.UUIDField(), help_text="kind: id of a model")
     origins = serializers.ListField(default=list, child=serializers.CharField(), help_text="human, model, program")
     campaigns = serializers.ListField(default=list, child=serializers.UUIDField())
+    test = serializers.BooleanField(default=False, help_text="what test keys sent, too")
     name = serializers.CharField(default="", allow_blank=True)
     seed = serializers.IntegerField(default=0)
     after = serializers.ListField(

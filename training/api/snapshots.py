@@ -24,12 +24,13 @@ class QueryInput(serializers.Serializer):
     kinds = serializers.ListField(child=serializers.CharField(), help_text=", ".join(ROW_KINDS))
     origins = serializers.ListField(default=list, child=serializers.CharField(), help_text="human, model, program")
     campaigns = serializers.ListField(default=list, child=serializers.UUIDField())
+    test = serializers.BooleanField(default=False, help_text="what test keys sent, too")
     name = serializers.CharField(default="", allow_blank=True, max_length=120)
 
 
 def query_of(given: dict) -> SnapshotQuery:
     try:
-        return SnapshotQuery.model_validate({name: given[name] for name in ("kinds", "origins", "campaigns")})
+        return SnapshotQuery.model_validate({name: given[name] for name in ("kinds", "origins", "campaigns", "test")})
     except ValidationError as error:
         problems = [
             {"pointer": "/" + "/".join(map(str, fault["loc"])), "code": "data.filter", "message": fault["msg"]}

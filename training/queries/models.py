@@ -66,9 +66,8 @@ def can_score(model: ModelVersion) -> bool:
 
 def answers_to_score(project: Project, limit: int = 20) -> list[Response]:
     """Answers that a model's page offers: the newest first."""
-    return list(
-        Response.objects.filter(project=project).exclude(text="").select_related("prompt").order_by("-id")[:limit]
-    )
+    rows = Response.objects.filter(project=project, test=False).exclude(text="")
+    return list(rows.select_related("prompt").order_by("-id")[:limit])
 
 
 def answers_written(model: ModelVersion, limit: int = 10) -> list[Response]:

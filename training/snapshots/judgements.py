@@ -12,26 +12,26 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from training.snapshots.live import LIVE, answer_of, prompt_of
+from training.snapshots.live import LIVE, NO_TEST, answer_of, author_of, prompt_of
 from training.snapshots.query import RowKind
 
 SILENT_AFTER = "24 hours"  # shown for so long without a tap is a negative
 
 ABOUT_ANSWER = "p.split, p.id, p.messages, p.context, x.id, r.id, r.text, r.token_ids"
-SAID_BY = "coalesce(x.author_id::text, x.agent), x.origin"
+SAID_BY = f"{author_of('x')}, x.origin"
 
 
 def on_answer(table: str, joined: str = "") -> str:
     return f"""
     FROM annotation_{table} x JOIN annotation_response r ON r.id = x.response_id
     JOIN annotation_prompt p ON p.id = r.prompt_id {joined}
-    WHERE {LIVE.format(x="x")} AND x.part = 'text'"""
+    WHERE {LIVE.format(x="x")} AND x.part = 'text' AND {NO_TEST.format(x="r")}"""
 
 
 def on_prompt(table: str) -> str:
     return f"""
     FROM annotation_{table} x JOIN annotation_prompt p ON p.id = x.prompt_id
-    WHERE {LIVE.format(x="x")}"""
+    WHERE {LIVE.format(x="x")} AND {NO_TEST.format(x="p")}"""
 
 
 # The answers of a list of lists of ids, in its order, with the number of the list that each stands in.
@@ -64,12 +64,13 @@ OPINIONS = f"""
     ) opinion WHERE tapped IS NOT NULL OR (long_shown AND NOT touched)"""
 OF_OPINIONS = f"""
     FROM ({OPINIONS}) o JOIN annotation_response r ON r.id = o.response_id
-    JOIN annotation_prompt p ON p.id = r.prompt_id"""
+    JOIN annotation_prompt p ON p.id = r.prompt_id AND {NO_TEST.format(x="r")}"""
 
 # Answers that people wrote, not to mend another one: they are no feedback, so only the filter on origins bears on them.
-DEMONSTRATIONS = """
+DEMONSTRATIONS = f"""
     FROM annotation_response r JOIN annotation_prompt p ON p.id = r.prompt_id
     WHERE r.project_id = %(project)s AND r.created_at <= %(until)s AND r.origin = 'human'
+    AND {NO_TEST.format(x="r")}
     AND (%(origins)s::text[] IS NULL OR 'human' = ANY(%(origins)s)) AND %(campaigns)s::uuid[] IS NULL
     AND NOT EXISTS (SELECT 1 FROM annotation_rewrite w WHERE w.better_id = r.id)"""
 

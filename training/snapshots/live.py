@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+# What test keys sent counts only where it is asked for.
+NO_TEST = "(%(test)s OR NOT {x}.test)"
 # A record `x` counts: made by then, not ended by then, and handed in (or never assigned).
 LIVE = """
     {x}.project_id = %(project)s AND {x}.created_at <= %(until)s AND ({x}.ended_at IS NULL OR {x}.ended_at > %(until)s)
+    AND (%(test)s OR NOT {x}.test)
     AND (%(origins)s::text[] IS NULL OR {x}.origin = ANY(%(origins)s))
     AND ({x}.assignment_id IS NULL OR EXISTS (
         SELECT 1 FROM annotation_assignment a
@@ -16,6 +19,12 @@ LIVE = """
         SELECT 1 FROM annotation_campaignversion v
         WHERE v.id = {x}.campaign_version_id AND v.campaign_id = ANY(%(campaigns)s)))
 """
+
+
+def author_of(x: str) -> str:
+    """Whose words a record is, as SQL: a person's id, a product's user, or the name of a program."""
+    user = f"CASE WHEN {x}.external_user <> '' THEN 'user:' || {x}.external_user ELSE {x}.agent END"
+    return f"coalesce({x}.author_id::text, {user})"
 
 
 def prompt_of(split: str, prompt: Any, messages: str, context: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class SnapshotQuery(BaseModel):
     kinds: tuple[RowKind, ...] = Field(min_length=1, description="kinds of rows, in the order they are written in")
     origins: tuple[Literal["human", "model", "program"], ...] = Field((), description="who said it; empty: anybody")
     campaigns: tuple[UUID, ...] = Field((), description="asked by these campaigns; empty: any, or none")
+    test: bool = Field(False, description="what test keys sent, too")
     until: datetime | None = Field(None, description="records made later, or ended by then, do not count; empty: now")
 
     def frozen(self, now: datetime) -> SnapshotQuery:

@@ -16,7 +16,7 @@ from django.db import connection
 
 from redpen.accounts.models import Project
 from training.snapshots import judgements
-from training.snapshots.live import LIVE, answer_of, prompt_of
+from training.snapshots.live import LIVE, NO_TEST, answer_of, author_of, prompt_of
 from training.snapshots.query import RowKind, SnapshotQuery
 
 CHUNK = 200  # rows of a server-side cursor held at a time
@@ -44,23 +44,23 @@ SQL: dict[RowKind, str] = {
             (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'id', m.id, 'start', m.start, 'end', m."end", 'quote', m.quote, 'sentiment', m.sentiment,
                 'severity', m.severity, 'label', m.label_key, 'critique', m.critique, 'replacement', m.replacement,
-                'author', coalesce(m.author_id::text, m.agent), 'origin', m.origin
+                'author', {author_of("m")}, 'origin', m.origin
              ) ORDER BY m.start, m."end", m.id), '[]') FROM ({MARKS} AND s.response_id = r.id) m),
             (SELECT coalesce(jsonb_agg(jsonb_build_object('id', v.id, 'author', coalesce(v.user_id::text, v.agent))
                 ORDER BY v.id), '[]') FROM ({REVIEWS} AND t.response_id = r.id) v)
         FROM annotation_response r JOIN annotation_prompt p ON p.id = r.prompt_id
-        WHERE r.project_id = %(project)s AND r.id IN ({CHOSEN})
+        WHERE r.project_id = %(project)s AND {NO_TEST.format(x="r")} AND r.id IN ({CHOSEN})
         ORDER BY r.id""",
     "preference": f"""
         SELECT p.split, p.id, p.messages, p.context, f.id, a.id, a.text, a.token_ids, b.id, b.text, b.token_ids,
-            f.choice, f.strength, f.reason, f.dimension, coalesce(f.author_id::text, f.agent), f.origin
+            f.choice, f.strength, f.reason, f.dimension, {author_of("f")}, f.origin
         FROM annotation_preference f JOIN annotation_prompt p ON p.id = f.prompt_id
         JOIN annotation_response a ON a.id = f.response_a_id JOIN annotation_response b ON b.id = f.response_b_id
-        WHERE {LIVE.format(x="f")}
+        WHERE {LIVE.format(x="f")} AND {NO_TEST.format(x="p")}
         ORDER BY f.id""",
-    "prompt": """
+    "prompt": f"""
         SELECT p.split, p.id, p.messages, p.context FROM annotation_prompt p
-        WHERE p.project_id = %(project)s AND p.created_at <= %(until)s
+        WHERE p.project_id = %(project)s AND p.created_at <= %(until)s AND {NO_TEST.format(x="p")}
         ORDER BY p.id""",
     **judgements.SQL,
 }
@@ -68,13 +68,13 @@ SQL: dict[RowKind, str] = {
 COUNTS: dict[RowKind, str] = {
     "response": f"""
         SELECT p.split, count(*) FROM annotation_response r JOIN annotation_prompt p ON p.id = r.prompt_id
-        WHERE r.project_id = %(project)s AND r.id IN ({CHOSEN}) GROUP BY 1""",
+        WHERE r.project_id = %(project)s AND {NO_TEST.format(x="r")} AND r.id IN ({CHOSEN}) GROUP BY 1""",
     "preference": f"""
         SELECT p.split, count(*) FROM annotation_preference f JOIN annotation_prompt p ON p.id = f.prompt_id
-        WHERE {LIVE.format(x="f")} GROUP BY 1""",
-    "prompt": """
+        WHERE {LIVE.format(x="f")} AND {NO_TEST.format(x="p")} GROUP BY 1""",
+    "prompt": f"""
         SELECT p.split, count(*) FROM annotation_prompt p
-        WHERE p.project_id = %(project)s AND p.created_at <= %(until)s GROUP BY 1""",
+        WHERE p.project_id = %(project)s AND p.created_at <= %(until)s AND {NO_TEST.format(x="p")} GROUP BY 1""",
     **judgements.COUNTS,
 }
 LABEL_COUNTS = f"""
@@ -92,6 +92,7 @@ def parameters(project: Project, query: SnapshotQuery) -> dict[str, Any]:
         "until": query.until,
         "origins": list(query.origins) or None,
         "campaigns": list(query.campaigns) or None,
+        "test": query.test,
     }
 
 
