@@ -93,7 +93,7 @@ class InviteForm(forms.Form):
 def take_problems(form: forms.Form, error: RedpenError) -> None:
     """Put what an action refused beside the fields that it names; the rest above the form."""
     for problem in error.problems:
-        name = problem["pointer"].removeprefix("/")
+        name = problem["pointer"].removeprefix("/").partition("/")[0]
         form.add_error(name if name in form.fields else None, problem["message"])
     if not error.problems:
         form.add_error(None, error.message)

@@ -27,6 +27,8 @@ MENU = [
     ("Import", "import", "records.import"),
     ("Members", "members", "members.see"),
     ("Audit trail", "audit", "audit.see"),
+    ("API keys", "keys", "keys.see"),
+    ("Live settings", "live_settings", "intake.see"),
     ("Webhooks", "webhooks", "webhooks.see"),
     ("Project settings", "project_settings", "project.change"),
 ]

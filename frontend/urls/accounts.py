@@ -1,8 +1,8 @@
-"""Signing in, projects, members, invitations, the audit trail."""
+"""Signing in, projects, members, invitations, API keys, the audit trail."""
 
 from django.urls import URLPattern, URLResolver, path
 
-from frontend.views import accounts, accounts_members, accounts_passwords, accounts_projects
+from frontend.views import accounts, accounts_keys, accounts_members, accounts_passwords, accounts_projects
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("sign-in/", accounts.SignIn.as_view(), name="sign_in"),
@@ -23,4 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("p/<slug:slug>/members/<uuid:member_id>/remove/", accounts_members.remove, name="remove_member"),
     path("p/<slug:slug>/members/<uuid:member_id>/reset-link/", accounts_members.reset_link, name="member_reset_link"),
     path("p/<slug:slug>/invitations/<uuid:invitation_id>/revoke/", accounts_members.revoke, name="revoke_invitation"),
+    path("p/<slug:slug>/keys/", accounts_keys.keys, name="keys"),
+    path("p/<slug:slug>/keys/<uuid:key_id>/rotate/", accounts_keys.rotate, name="rotate_key"),
+    path("p/<slug:slug>/keys/<uuid:key_id>/revoke/", accounts_keys.revoke, name="revoke_key"),
 ]

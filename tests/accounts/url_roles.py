@@ -120,9 +120,9 @@ URLS: dict[str, Row] = {
     "api-invitation": project(DELETE=("A", 204), invitation_id="invitation"),
     # keys and intake: pages
     "keys": project(GET="AD", POST=("AD", 422)),
-    "rotate_key": project(POST=("AD", 302, 422, {"overlap_hours": "24"}), key_id="key"),
+    "rotate_key": project(POST=("AD", 302, {"overlap_hours": "24"}), key_id="key"),
     "revoke_key": project(POST=("AD", 302), key_id="key"),
-    "live_settings": project(GET="AD", POST=("A", 302)),
+    "live_settings": project(GET="AD", POST=("A", 422)),
     "reaction_kinds": project(POST=("AD", 422)),
     "reaction_kind": project(POST=("AD", 302, {"name": "Liked", "polarity": "1"}), key="kind"),
     # keys and intake: API

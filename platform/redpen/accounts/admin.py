@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from redpen.accounts import audit
 
 APPS = ("accounts", "annotation", "training")
-HIDDEN = {"password", "token_hash"}
+HIDDEN = {"password", "token_hash", "secret_hash", "user_secret", "secret", "old_secret"}
 FEW = 6  # columns of a list
 
 

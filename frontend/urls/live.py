@@ -1,0 +1,11 @@
+"""What a product sends, as it comes in; and how it is taken in."""
+
+from django.urls import URLPattern, URLResolver, path
+
+from frontend.views import live_settings
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("p/<slug:slug>/live/settings/", live_settings.live_settings, name="live_settings"),
+    path("p/<slug:slug>/live/settings/kinds/", live_settings.make_kind, name="reaction_kinds"),
+    path("p/<slug:slug>/live/settings/kinds/<slug:key>/", live_settings.alter_kind, name="reaction_kind"),
+]
