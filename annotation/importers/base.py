@@ -40,6 +40,7 @@ class Report:
     refused: int = 0
     refusals: list[dict[str, Any]] = field(default_factory=list)
     dry_run: bool = False
+    left_out: Counter[str] = field(default_factory=Counter)  # what the file holds beside feedback, in words
     asked: dict[str, int] = field(default_factory=dict)  # new work for people, by kind
     faults: int = 0  # of ours, among what was refused
 
@@ -64,6 +65,7 @@ class Report:
             "repeated": dict(self.repeated),
             "refused": self.refused,
             "refusals": self.refusals,
+            "left_out": dict(self.left_out),
             "dry_run": self.dry_run,
             "asked": self.asked,
         }
@@ -117,6 +119,11 @@ class Importer:
 
     def __init__(self, *, project: Project, author: Author) -> None:
         self.project, self.author = project, author
+        self.left_out: Counter[str] = Counter()  # what `parse` passes over, since it is no feedback
+
+    def read(self, stream: BinaryIO) -> Iterator[Item]:
+        """The file's items, one at a time."""
+        return read_items(stream)
 
     def prepare(self) -> None:
         """What the project needs before the first item, such as labels. Inside the import's transaction."""
@@ -152,7 +159,8 @@ def run(
 
 
 def _run(importer: Importer, stream: BinaryIO, report: Report, progress: Callable[[Report], None]) -> None:
-    for items in _batches(read_items(stream), importer.batch):
+    report.left_out = importer.left_out
+    for items in _batches(importer.read(stream), importer.batch):
         good = []
         for item in items:
             report.items += 1

@@ -58,7 +58,10 @@ class Command(BaseCommand):
             self.stdout.write(f"line {one['line']}, item {one['item']}{where}: {one['message']}")
         if (hidden := report.refused - len({one["item"] for one in report.refusals})) > 0:
             self.stdout.write(f"... and {hidden} more refused items")
-        for title, counts in (("taken", report.taken), ("there already", report.repeated)):
+        told = [("taken", report.taken), ("there already", report.repeated)]
+        if report.left_out:
+            told.append(("left out", report.left_out))
+        for title, counts in told:
             said = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "nothing"
             self.stdout.write(f"{title}: {said}")
         if any(report.asked.values()):
