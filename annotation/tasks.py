@@ -7,7 +7,7 @@ import logging
 from celery import shared_task
 from kombu.exceptions import OperationalError as BellBroken
 
-from annotation.actions import imports
+from annotation.actions import counting, imports
 from annotation.actions.dealing import lapse
 from annotation.webhooks import bell, keeping, pump
 
@@ -37,6 +37,13 @@ def sweep() -> None:
 def deliver() -> None:
     """Send what is due to webhooks. Rung twice, or three times over, it finds the rows claimed."""
     pump.pump()
+
+
+@shared_task(name="annotation.tasks.count")
+def count() -> None:
+    """Join, settle and count what came in; and again where a project's slices have changed."""
+    counting.count()
+    counting.rebuild_due()
 
 
 def ring_for_import(job_id: object) -> None:

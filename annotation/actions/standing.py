@@ -43,9 +43,12 @@ WITH pair AS (
     SELECT e.id, v.reason FROM annotation_reaction e JOIN void v USING (id)
     WHERE v.reason IS NOT NULL ORDER BY e.id FOR UPDATE OF e
 )
-UPDATE annotation_reaction e SET ended_at = now(), end_reason = doomed.reason, xact = pg_current_xact_id()::text::bigint
+UPDATE annotation_reaction e SET ended_at = now(), end_reason = doomed.reason{changed}
 FROM doomed WHERE e.id = doomed.id AND e.ended_at IS NULL
 """
+# The counting pass counts what it ends itself; what others end must come to it, by the number of their transaction.
+SETTLE_AND_COUNT = SETTLE.replace("{changed}", "") + "RETURNING e.id"
+SETTLE = SETTLE.replace("{changed}", ", xact = pg_current_xact_id()::text::bigint")
 
 
 def settle(pairs: Sequence[Pair], *, cursor: Any = None) -> int:

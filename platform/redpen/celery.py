@@ -42,6 +42,7 @@ app.conf.update(
     timezone="UTC",
     beat_schedule={
         "training.sweep": {"task": "training.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
+        "annotation.count": {"task": "annotation.tasks.count", "schedule": 2.0, "options": {"expires": 2}},
         "annotation.sweep": {"task": "annotation.tasks.sweep", "schedule": 10.0, "options": {"expires": 10}},
     },
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection, transaction
 
+from annotation.actions import counting
 from redpen.accounts import audit
 from redpen.accounts.models import Project, User
 from training.models import Snapshot
@@ -27,6 +28,7 @@ def postgres_now():
 @transaction.atomic
 def freeze_query(*, project: Project, query: SnapshotQuery, author: User | None, name: str = "") -> Snapshot:
     """A snapshot's row with its query frozen at this moment; its files are written by `write_snapshot`."""
+    counting.catch_up()  # reactions are joined to their answers, and those that no longer count have ended
     frozen = query.frozen(postgres_now())
     more = len(query.kinds) - 3
     of_kinds = ", ".join(query.kinds[:3]) + f" and {more} more kinds" if more > 0 else " and ".join(query.kinds)
