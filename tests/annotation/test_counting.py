@@ -1,4 +1,4 @@
-"""Counting joins, settles and counts what came in. How often one looks, and in which order things came, changes nothing."""
+"""Counting joins, settles and counts what came in."""
 
 from __future__ import annotations
 
