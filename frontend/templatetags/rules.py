@@ -28,6 +28,7 @@ MENU = [
     ("Members", "members", "members.see"),
     ("Audit trail", "audit", "audit.see"),
     ("API keys", "keys", "keys.see"),
+    ("What came in", "live_arrivals", "intake.see"),
     ("Live settings", "live_settings", "intake.see"),
     ("Webhooks", "webhooks", "webhooks.see"),
     ("Project settings", "project_settings", "project.change"),

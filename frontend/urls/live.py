@@ -2,9 +2,10 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from frontend.views import live_settings
+from frontend.views import live_arrivals, live_settings
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("p/<slug:slug>/live/arrivals/", live_arrivals.live_arrivals, name="live_arrivals"),
     path("p/<slug:slug>/live/settings/", live_settings.live_settings, name="live_settings"),
     path("p/<slug:slug>/live/settings/kinds/", live_settings.make_kind, name="reaction_kinds"),
     path("p/<slug:slug>/live/settings/kinds/<slug:key>/", live_settings.alter_kind, name="reaction_kind"),

@@ -122,6 +122,7 @@ URLS: dict[str, Row] = {
     "keys": project(GET="AD", POST=("AD", 422)),
     "rotate_key": project(POST=("AD", 302, {"overlap_hours": "24"}), key_id="key"),
     "revoke_key": project(POST=("AD", 302), key_id="key"),
+    "live_arrivals": project(GET="AD"),
     "live_settings": project(GET="AD", POST=("A", 422)),
     "reaction_kinds": project(POST=("AD", 422)),
     "reaction_kind": project(POST=("AD", 302, {"name": "Liked", "polarity": "1"}), key="kind"),
