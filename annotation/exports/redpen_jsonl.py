@@ -1,7 +1,7 @@
 """A project's prompts, answers and feedback as JSON lines: docs/import.md describes them, `importers` reads them back.
 
 Rows are streamed from server-side cursors, all of one moment, so that memory stays flat and people go on working. Only
-what counts is written: live records whose work was submitted, or that belong to none.
+what counts is written: live records whose work was submitted, or that belong to none. What test keys sent is not.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def when(moment: Any) -> str:
 def said(row: FeedbackRecord) -> Line:
     """What all records share."""
     shared: Line = {"by": speaker(row), "origin": row.origin, "at": when(row.said_at or row.created_at)}
+    if row.external_user:
+        shared["user"] = row.external_user
     if row.metadata:
         shared["metadata"] = row.metadata
     return shared
@@ -96,9 +98,12 @@ def response(row: Response) -> Line:
                 "sampling": row.sampling,
                 "token_ids": row.token_ids,
                 "token_logprobs": row.token_logprobs,
-                "parent": name_of(row.parent) if row.parent else None,
+                "parent": name_of(row.parent) if row.parent else row.parent_external_id,
                 "conversation": row.conversation,
                 "turn": row.turn,
+                "user": row.external_user,
+                "language": row.language,
+                "at": when(row.written_at) if row.written_at else None,
                 "metadata": row.metadata,
             }
         ),
@@ -179,10 +184,10 @@ def reaction(row: Reaction) -> Line:
     about = {
         "response": name_of(row.response) if row.response else row.response_external_id,
         "kind": row.kind.key,
-        "user": row.external_user,
         "external_id": row.external_id,
         "event_at": when(row.event_at),
         "text": row.text,
+        "spans": row.spans or None,
     }
     return filled({"type": "reaction", "key": key_of(row), **about}) | said(row)
 
@@ -195,21 +200,25 @@ def of(model: type[models.Model], *related: str) -> Callable[[Project], QuerySet
     )
 
 
+def live(model: type[models.Model], *related: str) -> Callable[[Project], QuerySet[Any]]:
+    return lambda project: of(model, *related)(project).filter(test=False)
+
+
 def counted(model: type[FeedbackRecord], *related: str) -> Callable[[Project], QuerySet[Any]]:
     handed_in = Q(assignment=None) | Q(assignment__state=Assignment.State.SUBMITTED)
-    return lambda project: of(model, *related)(project).filter(handed_in, ended_at=None)
+    return lambda project: of(model, *related)(project).filter(handed_in, ended_at=None, test=False)
 
 
 def readings(project: Project) -> QuerySet[Any]:
     rows = of(Assignment, "task__response")(project)
-    return rows.filter(state=Assignment.State.SUBMITTED, task__kind="spans")
+    return rows.filter(state=Assignment.State.SUBMITTED, task__kind="spans", task__response__test=False)
 
 
 TYPES: dict[str, tuple[Callable[[Project], QuerySet[Any]], Callable[[Any], Line]]] = {
     "label": (of(Label, "label_set"), label),
     "reaction_kind": (of(ReactionKind), reaction_kind),
-    "prompt": (of(Prompt), prompt),
-    "response": (of(Response, "prompt", "parent"), response),
+    "prompt": (live(Prompt), prompt),
+    "response": (live(Response, "prompt", "parent"), response),
     "reviewed": (readings, reviewed),
     "span": (
         lambda project: counted(SpanCritique, "response", "label__label_set")(project).prefetch_related("evidence"),

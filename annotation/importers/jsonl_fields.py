@@ -11,6 +11,7 @@ from annotation.importers.base import Faults
 Fields = dict[str, tuple[tuple[type, ...], bool]]
 TEXT, NUMBER, LIST, OBJECT = (str,), (int, float), (list,), (dict,)
 SHARED: Fields = {"by": (TEXT, True), "origin": (TEXT, False), "at": (TEXT, False), "metadata": (OBJECT, False)}
+SHARED |= {"user": (TEXT, False)}
 KEYED: Fields = {"key": (TEXT, True)}
 ON_RESPONSE: Fields = {"response": (TEXT, True), "part": (TEXT, False), **KEYED, **SHARED}
 FIELDS: dict[str, Fields] = {
@@ -38,6 +39,9 @@ FIELDS: dict[str, Fields] = {
         "parent": (TEXT, False),
         "conversation": (TEXT, False),
         "turn": ((int,), False),
+        "user": (TEXT, False),
+        "language": (TEXT, False),
+        "at": (TEXT, False),
         "metadata": (OBJECT, False),
     },
     "reviewed": {"response": (TEXT, True), "by": (TEXT, True), "at": (TEXT, False)},
@@ -83,13 +87,21 @@ FIELDS: dict[str, Fields] = {
         **SHARED,
         "response": (TEXT, True),
         "kind": (TEXT, True),
-        "user": (TEXT, False),
         "external_id": (TEXT, False),
         "event_at": (TEXT, True),
         "text": (TEXT, False),
+        "retracts": ((bool,), False),
+        "spans": (LIST, False),
     },
 }
-IN_WORDS = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
+IN_WORDS = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+}
 ELEMENTS = {"token_ids": (int,), "token_logprobs": (float, int)}
 KEY_LENGTH = {"prompt": 200, "response": 200, "label": 60, "reaction_kind": 40}
 

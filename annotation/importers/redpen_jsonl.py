@@ -7,33 +7,29 @@ somebody who can sign in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 from uuid import UUID
-
-from django.utils.dateparse import parse_datetime
 
 from annotation.actions import building
 from annotation.actions.batches import record_submitted, store_records, tasks_of
 from annotation.actions.campaigns import create_campaign, set_state
 from annotation.actions.labels import NewLabel, create_label_set, label_for
 from annotation.actions.people import Author
-from annotation.actions.prompts import NewPrompt, NewResponse, add_prompts, add_responses, checked_metadata
+from annotation.actions.prompts import NewPrompt, NewResponse, add_prompts, add_responses
 from annotation.actions.tasks import create_tasks
 from annotation.errors import BadValue, OtherContent
 from annotation.exports.redpen_jsonl import speaker
 from annotation.importers.base import Counts, Faults, Importer, news
+from annotation.importers.door import Door
+from annotation.importers.events import TOLD, known_events, settle_new
 from annotation.importers.jsonl_fields import check_line
+from annotation.importers.jsonl_records import Builder, Line, Named, moment, named, names_in, proofs, user_of, uuids
 from annotation.importers.reading import Item
-from annotation.models import Assignment, Campaign, Label, LabelSet, Origin, Prompt, ReactionKind, Response
+from annotation.models import Assignment, Campaign, Label, LabelSet, Origin, Prompt, Reaction, ReactionKind, Response
 from redpen.accounts.models import Project
 
 CAMPAIGN = "Imported"
-
-
-Line = dict[str, Any]
-Named = TypeVar("Named", Prompt, Response)
 
 
 class RedpenJSONL(Importer):
@@ -46,6 +42,7 @@ class RedpenJSONL(Importer):
         super().__init__(project=project, author=author)
         # keys that stand for a prompt stored under another name: few
         self.aliases: dict[str, UUID] = {}
+        self.door = Door(project)
 
     def parse(self, item: Item, faults: Faults) -> Line:
         check_line(item.value, faults)
@@ -125,10 +122,18 @@ class RedpenJSONL(Importer):
                     if (stored.text, stored.prompt_id) != (line["text"], prompt.pk):
                         raise OtherContent(key=line["key"], differs=["text"])
                     continue
-                parent = named(known, line["parent"], "/parent", "response") if line.get("parent") else None
-                new.append(self._new_response(line, prompt, parent))
-            added += add_responses(author=self.author, project=self.project, new=new)[1]
+                new.append(self._new_response(line, prompt, known.get(line.get("parent") or "")))
+            stored, fresh = add_responses(author=self.author, project=self.project, new=new)
+            self._adopt(stored)
+            added += fresh
         return added
+
+    def _adopt(self, parents: list[Response]) -> None:
+        """Refinements that came before what they refine find it now."""
+        by_name = {row.external_id: row for row in parents}
+        waiting = Response.objects.filter(project=self.project, test=False, parent=None)
+        for child in waiting.exclude(parent_external_id="").filter(parent_external_id__in=list(by_name)):
+            Response.objects.filter(pk=child.pk).update(parent=by_name[child.parent_external_id])
 
     def _new_response(self, line: Line, prompt: Prompt, parent: Response | None) -> NewResponse:
         extra = ("thinking", "steps", "sampling", "token_ids", "token_logprobs", "conversation", "turn")
@@ -139,7 +144,14 @@ class RedpenJSONL(Importer):
             model=line.get("model", ""),
             external_id=line["key"],
             metadata=line.get("metadata") or {},
-            more={"parent": parent, **{name: line[name] for name in extra if line.get(name) is not None}},
+            more={
+                "parent": parent,
+                "parent_external_id": "" if parent else building.short(line.get("parent") or "", 200, "/parent"),
+                "external_user": user_of(line, self.door),
+                "language": building.short(line.get("language") or "", 35, "/language"),
+                "written_at": moment(line, "at"),
+                **{name: line[name] for name in extra if line.get(name) is not None},
+            },
         )
 
     def _revieweds(self, lines: list[Line]) -> int:
@@ -181,7 +193,7 @@ class RedpenJSONL(Importer):
         }
         labels |= {("", key): label for (_, key), label in labels.items()}
         kinds = {kind.key: kind for kind in ReactionKind.objects.filter(project=self.project)}
-        builder = Builder(answers=answers, labels=labels, kinds=kinds)
+        builder = Builder(answers=answers, labels=labels, kinds=kinds, door=self.door)
         rows, evidence = [], []
         for line in lines:
             row = builder.build(line)
@@ -189,8 +201,12 @@ class RedpenJSONL(Importer):
             if line.get("evidence"):
                 evidence += building.evidence(row, proofs(line["evidence"]), context=row.response.prompt.context)
         known = self._known(rows)
-        fresh = [row for row in rows if row.client_key not in known[type(row)]]
+        events = known_events(self.project, rows)
+        fresh = [
+            row for row in rows if row.client_key not in known[type(row)] and getattr(row, "dedup", None) not in events
+        ]
         stored, _ = store_records(author=self.author, project=self.project, rows=fresh, evidence=evidence)
+        settle_new(fresh)
         kept = {id(row): one for row, one in zip(fresh, stored, strict=True)}
         return [
             news(kind, some, [kept.get(id(row)) for row in some])
@@ -207,7 +223,8 @@ class RedpenJSONL(Importer):
             known[model] = set()
             for one in stored:
                 row = mine[str(one.pk)]
-                same = [name for name in building.SAME[model] if name not in building.WHOSE]
+                same = TOLD if model is Reaction else building.SAME[model]
+                same = [name for name in same if name not in building.WHOSE]
                 differs = [name for name in same if getattr(one, name) != getattr(row, name)]
                 if differs or speaker(one) != row.agent:
                     raise OtherContent(key=str(one.pk), differs=differs or ["by"])
@@ -230,155 +247,3 @@ class RedpenJSONL(Importer):
         for row in found.values():
             row.project = self.project
         return found
-
-
-class Builder:
-    """Lines to unsaved records: every kind by the function that single writes use too."""
-
-    def __init__(
-        self,
-        *,
-        answers: dict[str, Response],
-        labels: dict[tuple[str, str], Label],
-        kinds: dict[str, ReactionKind],
-    ) -> None:
-        self.answers, self.labels, self.kinds = answers, labels, kinds
-
-    def build(self, line: Line) -> Any:
-        author = Author(agent=line["by"], origin=origin_of(line))
-        shared = {
-            "author": author,
-            "client_key": line["key"],
-            "said_at": moment(line, "at"),
-            "metadata": checked_metadata(line.get("metadata") or {}),
-        }
-        make: Callable[..., Any] = getattr(self, f"_{line['type']}")
-        return make(line, shared)
-
-    def answer(self, line: Line, name: str = "response") -> Response:
-        return named(self.answers, line[name], f"/{name}", "response")
-
-    def on(self, line: Line, shared: Line, *names: str) -> Line:
-        """What a record on one answer is built from."""
-        part = {"part": line["part"]} if line.get("part") else {}
-        return {**shared, **part, "response": self.answer(line), **given(line, *names)}
-
-    def _span(self, line: Line, shared: Line) -> Any:
-        label = None
-        if line.get("label"):
-            label = self.labels.get((line.get("label_set", ""), line["label"]))
-            if label is None:
-                raise BadValue("/label", f"There is no label '{line['label']}'. Send a line of type label before.")
-        said = given(line, "sentiment", "severity", "critique", "replacement")
-        if line.get("group"):
-            try:
-                said["group"] = UUID(line["group"])
-            except ValueError:
-                raise BadValue("/group", "A group is a UUID that its spans share.") from None
-        where = {name: line[name] for name in ("start", "end", "quote")}
-        return building.span(said=building.judgement(label=label, **said), **where, **self.on(line, shared))
-
-    def _critique(self, line: Line, shared: Line) -> Any:
-        return building.critique(**self.on(line, shared, "text", "verdict"))
-
-    def _rating(self, line: Line, shared: Line) -> Any:
-        return building.rating(**self.on(line, shared, "dimension", "value"))
-
-    def _outcome(self, line: Line, shared: Line) -> Any:
-        return building.outcome(**self.on(line, shared, "stage", "action", "result", "value"))
-
-    def _rewrite(self, line: Line, shared: Line) -> Any:
-        return building.rewrite(response=self.answer(line), better=self.answer(line, "better"), **shared)
-
-    def _preference(self, line: Line, shared: Line) -> Any:
-        compared = building.Compared(**given(line, "choice", "strength", "dimension", "reason"))
-        pair = {"a": self.answer(line, "a"), "b": self.answer(line, "b")}
-        return building.preference(compared=compared, shown_first=line.get("shown_first", ""), **pair, **shared)
-
-    def _ranking(self, line: Line, shared: Line) -> Any:
-        places = [[named(self.answers, name, "/places", "response") for name in place] for place in line["places"]]
-        return building.ranking(places=places, **given(line, "dimension", "reason"), **shared)
-
-    def _choice(self, line: Line, shared: Line) -> Any:
-        offered = [named(self.answers, name, "/offered", "response") for name in line["offered"]]
-        chosen = self.answer(line, "chosen") if line.get("chosen") else None
-        return building.choice(offered=offered, chosen=chosen, **given(line, "reason"), **shared)
-
-    def _reaction(self, line: Line, shared: Line) -> Any:
-        if line["kind"] not in self.kinds:
-            raise BadValue("/kind", f"There is no kind '{line['kind']}'. There are: {', '.join(self.kinds)}.")
-        response = self.answers.get(line["response"])
-        return building.reaction(
-            kind=self.kinds[line["kind"]],
-            response=response,
-            response_external_id="" if response else line["response"],
-            external_user=line.get("user", ""),
-            event_at=moment(line, "event_at"),
-            **given(line, "external_id", "text"),
-            **shared,
-        )
-
-
-def given(line: Line, *names: str) -> Line:
-    return {name: line[name] for name in names if line.get(name) is not None}
-
-
-def names_in(line: Line) -> list[str]:
-    """The answers that a record's line names."""
-    names = [line[name] for name in ("response", "a", "b", "better", "chosen") if line.get(name)]
-    lists = [*line.get("places", []), line.get("offered", [])]
-    if not all(isinstance(one, list) and all(isinstance(name, str) for name in one) for one in lists):
-        raise BadValue("/places", "Places and offered answers are named by their keys.")
-    return names + [name for one in lists for name in one]
-
-
-def named(rows: dict[str, Named], name: str, pointer: str, what: str) -> Named:
-    if name not in rows:
-        raise BadValue(pointer, f"There is no {what} '{name}' here: its line is missing, or was refused.")
-    return rows[name]
-
-
-def origin_of(line: Line) -> str:
-    origin = line.get("origin", Origin.HUMAN)
-    if origin not in Origin.values:
-        raise BadValue("/origin", f"The origin is one of {', '.join(Origin.values)}.")
-    return origin
-
-
-def moment(line: Line, name: str) -> datetime | None:
-    if line.get(name) is None:
-        return None
-    try:
-        found = parse_datetime(line[name])
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise BadValue(f"/{name}", f"'{line[name]}' is no time with a zone, such as 2026-11-24T20:00:00Z.")
-    return found
-
-
-def proofs(evidence: list[Any]) -> list[building.Proof]:
-    made = []
-    for one in evidence:
-        if not isinstance(one, dict) or not isinstance(one.get("passage"), str):
-            raise BadValue("/evidence", "Evidence names a passage of the prompt by its id.")
-        sentences = one.get("sentences") or []
-        if not isinstance(sentences, list) or not all(type(number) is int for number in sentences):
-            raise BadValue("/evidence", "The sentences of evidence are a list of their numbers.")
-        if any(type(one[name]) is not int for name in ("start", "end") if one.get(name) is not None):
-            raise BadValue("/evidence", "Evidence starts and ends at whole numbers.")
-        if not isinstance(one.get("quote"), str | None):
-            raise BadValue("/evidence", "The quote of evidence is text.")
-        about = given(one, "passage", "start", "end", "quote")
-        made.append(building.Proof(**about, sentences=tuple(sentences)))
-    return made
-
-
-def uuids(names: Iterable[str]) -> list[UUID]:
-    found = []
-    for name in names:
-        try:
-            found.append(UUID(name))
-        except ValueError:
-            continue
-    return found

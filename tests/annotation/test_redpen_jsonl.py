@@ -20,7 +20,8 @@ from annotation.exports.redpen_jsonl import export, export_text
 from annotation.importers.base import FAULTS, run
 from annotation.importers.reading import CHUNK, read_items
 from annotation.importers.redpen_jsonl import Builder, RedpenJSONL
-from annotation.models import Label, ReactionKind, SpanCritique
+from annotation.models import IntakeSettings, Label, Reaction, ReactionKind, Response, SpanCritique
+from annotation.pseudonyms import pseudonym
 from redpen.accounts.models import AuditEvent
 from tests.annotation.test_offsets import texts
 
@@ -65,12 +66,20 @@ def say_everything(desk):
     judgements.retract(author=ben, row=gone)
     judgements.prefer(author=sim, a=a, b=b, compared=judgements.Compared(choice="b", strength=3), client_key="k")
     judgements.rate(author=Author.model("judge-1"), response=a, dimension="truth", value=0.25)
+    judgements.rate(author=sim, response=a, dimension="stars", value=4, external_user="u1")
     judgements.rewrite(author=ben, response=a, text="Better.")
     judgements.rank(author=sim, places=[[b], [a]], reason="so")
     judgements.choose(author=sim, offered=[a, b], chosen=None)
     judgements.tell_outcome(author=sim, response=a, stage="hindsight", action="tried", result="broke", value=-1.0)
     kind = ReactionKind.objects.get(project=desk.cast.project, key="like")
-    reactions.react(author=sim, kind=kind, event_at=timezone.now(), response=a, external_user="u1")
+    marked = [{"start": 0, "end": 3, "quote": "The", "sentiment": -1}]
+    reactions.react(author=sim, kind=kind, event_at=timezone.now(), response=a, external_user="u1", spans=marked)
+    now = timezone.now()
+    reactions.react(author=sim, kind=kind, event_at=now, response=a, external_user="u3", external_id="e-3")
+    reactions.react(author=sim, kind=kind, event_at=now, response=a, external_user="u4", text="does not go out")
+    reactions.withdraw(author=sim, response=a, kind=kind, external_user="u4")
+    tested = {"external_user": "u5", "test": True, "response_external_id": "t"}
+    reactions.react(author=sim, kind=kind, event_at=now, text="a test, which does not go out", **tested)
     reactions.react(author=sim, kind=kind, event_at=timezone.now(), response_external_id="later", external_user="u2")
     program = Author.program("writer")
     prompt, _ = add_prompt(
@@ -95,7 +104,10 @@ def say_everything(desk):
         conversation="c",
         turn=1,
     )
+    live = {"external_user": "u1", "language": "de-AT", "written_at": timezone.now(), "parent_external_id": "gone"}
     add_response(author=program, prompt=prompt, text="It is night.", parent=first)
+    add_response(author=program, prompt=prompt, text="Late.", **live)
+    add_response(author=program, prompt=prompt, text="A test, which does not go out.", external_id="t-1", test=True)
     spans.mark_span(
         author=sim,
         response=first,
@@ -140,6 +152,7 @@ def test_an_import_does_not_speak_for_members(desk):
 PROMPT = {"type": "prompt", "key": "p", "messages": [{"role": "user", "content": "Why?"}]}
 ANSWER = {"type": "response", "key": "r", "prompt": "p", "text": "Because 👩‍🚀 said so."}
 SPAN = {"type": "span", "key": "s", "response": "r", "start": 8, "end": 11, "quote": "👩‍🚀", "sentiment": -1, "by": "x"}
+TAP = {"type": "reaction", "response": "r", "kind": "like", "event_at": "2026-11-01T10:00:00Z", "by": "x", "user": "u"}
 DAMAGE = [
     ({**SPAN, "key": "d1", "quote": "🚀"}, "/quote", "The text at 8-11 is '👩‍🚀', not '🚀'."),
     ({**SPAN, "key": "d2", "end": 99}, "/end", "does not lie in the text"),
@@ -165,11 +178,17 @@ DAMAGE = [
     ({**ANSWER, "key": "e6", "token_ids": [2**31]}, "/token_ids", "not 2147483648"),
     ({**ANSWER, "key": "e7", "turn": 2**40}, "", "too long or too large to be stored"),
     ({**SPAN, "key": "e8", "a\0b": 1}, "", "a NUL character"),
+    ({**SPAN, "key": "f1", "user": "[object Object]"}, "/user", "what programs send when they know no user"),
+    ({**ANSWER, "key": "f2", "language": "x" * 36}, "/language", "0 to 35 characters"),
+    ({**ANSWER, "key": "f3", "at": "noon"}, "/at", "no time with a zone"),
+    ({**TAP, "key": "f4", "spans": [{"start": "0"}]}, "/spans/0", "A phrase has a start and an end"),
+    ({**TAP, "key": "f5", "retracts": 1}, "/retracts", "'retracts' is true or false, not 1."),
     ({**SPAN, "key": "e9", "x" * 5000: 1}, "/" + "x" * 499 + "…", "A span has no 'xxx"),
 ]
 
 
 def test_each_kind_of_damage_gets_its_line_and_the_good_rest_comes_in(cast):
+    ReactionKind.objects.create(project=cast.project, key="like", name="Like", polarity=1)
     good = [PROMPT, ANSWER, SPAN]
     lines = [json.dumps(one) for one in [*good, *(damaged for damaged, _, _ in DAMAGE)]]
     lines += ["{broken", "", json.dumps({**SPAN, "key": "last"})]
@@ -316,3 +335,40 @@ def peak_of_export(desk, count) -> int:
 def test_the_export_needs_the_same_memory_for_three_times_as_much(desk):
     small = peak_of_export(desk, 700)
     assert peak_of_export(desk, 1400) < 1.2 * small
+
+
+def test_a_tap_that_came_before_its_answer_is_known_when_it_comes_again(desk):
+    """And one that was taken back later no longer counts, in whatever order the lines come."""
+    project = desk.cast.project
+    taps = [{**TAP, "key": "k1"}, {**TAP, "key": "k2", "user": "v", "external_id": "e-2"}]
+    back = {**TAP, "key": "k3", "event_at": "2026-11-01T11:00:00Z", "retracts": True}
+    lines = [json.dumps(one) for one in (back, *taps)]
+    first = take(project, "\n".join(lines).encode())
+    take(project, "\n".join(json.dumps(one) for one in (PROMPT, ANSWER)).encode())
+    again = take(project, "\n".join(reversed(lines)).encode())
+    assert (first.taken["reaction"], again.refusals, dict(again.taken), again.repeated["reaction"]) == (3, [], {}, 3)
+    standing = Reaction.objects.filter(ended_at=None).values_list("external_user", "response__external_id")
+    assert list(standing) == [("v", "r")]
+    other = take(project, json.dumps({**TAP, "key": "k1", "text": "other"}).encode())
+    assert "other content (text)" in other.refusals[0]["message"]
+
+
+def test_users_are_hashed_where_the_project_wants_it(cast):
+    settings = IntakeSettings.objects.create(project=cast.project, hash_users=True)
+    ReactionKind.objects.create(project=cast.project, key="like", name="Like", polarity=1)
+    lines = [PROMPT, {**ANSWER, "user": "ines"}, {**TAP, "key": "k", "user": "ines"}, {**SPAN, "user": "ines"}]
+    for _ in range(2):
+        report = take(cast.project, "\n".join(json.dumps(one) for one in lines).encode())
+        assert report.refusals == []
+    hidden = pseudonym(settings.user_secret, "ines")
+    assert {row.external_user for model in (Response, Reaction, SpanCritique) for row in model.objects.all()} == {
+        hidden
+    }
+
+
+def test_an_answer_finds_the_one_that_it_replaces_when_that_comes(cast):
+    later = {**ANSWER, "key": "r2", "text": "Once more.", "parent": "r", "user": "u", "language": "en"}
+    take(cast.project, "\n".join(json.dumps(one) for one in (PROMPT, later)).encode())
+    assert Response.objects.get(external_id="r2").parent is None
+    take(cast.project, "\n".join(json.dumps(one) for one in (PROMPT, ANSWER)).encode())
+    assert Response.objects.get(external_id="r2").parent.external_id == "r"
