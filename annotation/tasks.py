@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from celery import shared_task
+from celery.signals import worker_shutting_down
 from kombu.exceptions import OperationalError as BellBroken
 
 from annotation.actions import counting, imports
@@ -52,3 +53,9 @@ def ring_for_import(job_id: object) -> None:
         import_file.delay(str(job_id))
     except (BellBroken, OSError) as error:
         log.warning("bell.lost", extra={"error": type(error).__name__})
+
+
+@worker_shutting_down.connect
+def let_go(**kwargs: object) -> None:
+    """Deliveries that are under way end; the rest is for the next worker."""
+    pump.stopping.set()

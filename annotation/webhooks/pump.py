@@ -104,6 +104,7 @@ def message(pk: UUID, attempt: int, tries: int, event: str, payload: Any, at: da
 
 NOT_TAKEN = Outcome(status=None, error="Redpen does not call addresses of this kind. Change the address.", took_ms=0)
 
+stopping = threading.Event()  # the worker is being stopped: what is under way ends, nothing more is taken
 _pumping = threading.Lock()
 _rung = threading.Event()
 
@@ -112,7 +113,7 @@ def pump() -> int:
     """Send all that is due; how many tries that took. One pump works in a process: a second leaves word with it."""
     done = 0
     _rung.set()  # before the lock is asked for: whoever holds it looks here after letting it go
-    while _rung.is_set() and _pumping.acquire(blocking=False):
+    while _rung.is_set() and not stopping.is_set() and _pumping.acquire(blocking=False):
         try:
             _rung.clear()
             done += turn()
@@ -127,7 +128,8 @@ def turn(seconds: float = TURN) -> int:
     done = flying = 0
     with Sender(lambda claim, outcome: ended.put((claim, outcome))) as sender:
         while True:
-            claimed = claim(AT_ONCE - flying) if time.monotonic() < until and flying < AT_ONCE else []
+            takes = time.monotonic() < until and flying < AT_ONCE and not stopping.is_set()
+            claimed = claim(AT_ONCE - flying) if takes else []
             for held, what in claimed:
                 if what is None:
                     ended.put((held, NOT_TAKEN))

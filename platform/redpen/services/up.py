@@ -154,7 +154,7 @@ def start_processes(supervisor: Supervisor, data_dir: Path, web_socket, model_so
     quiet = ("--without-gossip", "--without-mingle", "--without-heartbeat")
     web = python("web", "redpen.services.web", "--fd", str(web_socket.fileno()), sockets=(web_socket,))
     supervisor.start(Service("web", web))
-    for queue, threads, niceness in (("default", "2", 0), ("train", "1", 5)):  # training gives way to the pages
+    for queue, threads, niceness in (("default", "4", 0), ("train", "1", 5)):  # training gives way to the pages
         worker = ("worker", "-n", f"{queue}@%h", "-Q", queue, "--pool", "threads", "-c", threads, *quiet)
         supervisor.start(celery(f"worker-{queue}", *worker, niceness=niceness))
     # A schedule of fixed intervals needs no memory of its own on disk.
