@@ -100,9 +100,10 @@ def checked_retention(retention_days: Mapping[str, int]) -> dict[str, int]:
 def create_kind(
     *, author: Author, project: Project, key: str, name: str = "", polarity: int = 0
 ) -> tuple[ReactionKind, bool]:
-    """A kind of reaction that the product's users can give; for good. False: the same was there already.
+    """A kind of reaction that the product's users can give; for good. False: it was there, and means the same.
 
-    Raises KindTaken where the key stands for something else.
+    A product may declare its kinds each time it starts, so a name that people have changed here stays. Raises KindTaken
+    where the key has another polarity.
     """
     if not KEY.fullmatch(key):
         raise BadValue("/key", "A key has 1 to 40 of a-z, 0-9, - and _, and begins with a letter or digit.")
@@ -117,7 +118,7 @@ def create_kind(
         if constraint_of(error) != "reaction_kind_once":
             raise
         there = ReactionKind.objects.get(project=project, key=key)
-        if (there.name, there.polarity) == (name, polarity):
+        if there.polarity == polarity:
             return there, False
         raise KindTaken(
             f"There is a kind '{key}' already: {there.name}, polarity {there.polarity}. Change that one.",

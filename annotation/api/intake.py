@@ -79,7 +79,7 @@ class KindsView(ProjectView):
 
     @extend_schema(request=KindInput, responses={201: KindOutput, 200: KindOutput})
     def post(self, request: Request, slug: str) -> Response:
-        """Declare a kind of reaction, for good. The same once more is a 200; other words under its key are a 409."""
+        """Declare a kind of reaction, for good. The same once more is a 200; with another polarity it is a 409."""
         kind, made = create_kind(author=self.author, project=self.project, **read(KindInput, request.data))
         return Response(KindOutput(kind).data, status=201 if made else 200)
 

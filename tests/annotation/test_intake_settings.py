@@ -143,6 +143,14 @@ def test_a_kind_is_declared_once_and_can_then_be_given(dev, desk):
     assert lines("kind.made") == [{"polarity": 1}]
 
 
+def test_a_product_that_declares_its_kinds_at_each_start_leaves_the_name_that_people_gave(dev, desk):
+    body = {"key": "bookmark", "name": "Bookmarked", "polarity": 1}
+    dev.post(desk.api("reaction-kinds"), body, JSON)
+    dev.patch(desk.api("reaction-kinds/bookmark"), {"name": "Kept"}, JSON)
+    again = dev.post(desk.api("reaction-kinds"), body, JSON)
+    assert (again.status_code, again.json()["name"]) == (200, "Kept")
+
+
 def test_a_kind_without_a_name_gets_one_from_its_key(dev, desk):
     assert dev.post(desk.api("reaction-kinds"), {"key": "asked_a-human"}, JSON).json()["name"] == "Asked a human"
 
