@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 from celery import current_app
-from django.db import connection
+from django.db import connection, transaction
 
 from annotation.actions import webhooks
 from annotation.models import WebhookDelivery
@@ -216,6 +216,30 @@ def test_pumps_that_run_at_the_same_time_send_each_message_once(cast, there):
     for thread in threads:
         thread.join()
     check(cast, there, keys)
+
+
+def test_two_who_claim_in_the_same_moment_take_different_ones(cast, there):
+    listen(cast, there)
+    for number in range(8):
+        tell(cast, f"run-{number}")
+    second = []
+
+    def claim() -> None:
+        try:
+            second.extend(pump.claim(10))
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        first = pump.claim(10)
+        thread = threading.Thread(target=claim)
+        thread.start()
+        thread.join(3)  # it must not wait for us
+        waited = thread.is_alive()
+    thread.join()
+    ids = [held.id for held, _ in [*first, *second]]
+    assert len(ids) == len(set(ids)) == 8
+    assert not waited
 
 
 WORK = """
