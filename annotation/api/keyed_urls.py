@@ -5,13 +5,16 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from annotation.api import keyed_kinds, keyed_reading
+from annotation.api import feedback, keyed_kinds, keyed_reading, rates
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("responses", keyed_reading.AnswersView.as_view(), name="keyed-responses"),
     path("responses/<path:name>", keyed_reading.AnswerView.as_view(), name="keyed-response"),
     path("reactions", keyed_reading.ReactionsView.as_view(), name="keyed-reactions"),
     path("reactions/<path:name>", keyed_reading.ReactionView.as_view(), name="keyed-reaction"),
+    path("feedback", feedback.FeedbackView.as_view(), name="keyed-feedback"),
+    path("feedback/<path:name>", feedback.OneFeedbackView.as_view(), name="keyed-one-feedback"),
     path("records", keyed_reading.RecordsView.as_view(), name="keyed-records"),
+    path("rates", rates.KeyedRatesView.as_view(), name="keyed-rates"),
     path("reaction-kinds", keyed_kinds.KindsView.as_view(), name="keyed-reaction-kinds"),
 ]

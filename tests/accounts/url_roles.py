@@ -174,12 +174,16 @@ URLS: dict[str, Row] = {
     "api-imports": project(GET="AD", POST=("AD", 415, 422)),
     "api-import": project(GET="AD", pk="import"),
     "api-export": project(GET="AMD"),
+    "api-rates": project(GET="AMDV"),
     # asked with a key
     "keyed-responses": keyed("GET"),
     "keyed-response": keyed("GET", name="=r-1"),
     "keyed-reactions": keyed("GET"),
     "keyed-reaction": keyed("GET", name="=t-1"),
+    "keyed-feedback": keyed("POST"),
+    "keyed-one-feedback": keyed("DELETE", name="=f-1"),
     "keyed-records": keyed("GET"),
+    "keyed-rates": keyed("GET"),
     "keyed-reaction-kinds": keyed("GET", "POST"),
     # webhooks: API
     "api-webhooks": project(GET="AD", POST=("AD", 422)),
