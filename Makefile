@@ -38,6 +38,10 @@ backup: $(VENV)/product ## Write database and artifacts into one file (TO=path; 
 recipes: $(VENV)/product ## List the training recipes, one a line.
 	@$(PY) manage.py recipes --names
 
+.PHONY: example-chat
+example-chat: $(VENV)/product ## A chat page with the widget, on the demo project of a running `make run` (ARGS="--model newest").
+	@exec $(PY) examples/chat/app.py --demo $(ARGS)
+
 ## --- test it
 
 .PHONY: test
@@ -70,10 +74,11 @@ chromium: ## Make sure that a Chromium is there for the browser tests.
 
 ## --- measure it: each ends with one JSON object on its last line
 
-BENCHES := train ingest ui pages spans raft fine-grained raft-digits critique-grpo nft spo text2grad story hacking-watch
+BENCHES := train ingest imports ui pages spans raft fine-grained raft-digits critique-grpo nft spo text2grad story hacking-watch
 .PHONY: $(BENCHES:%=bench-%)
 bench-train: ## Speed and memory of the engine beside TRL at its best: training, sampling. Under 20 minutes.
-bench-ingest: ## Records taken in per second.
+bench-ingest: ## Reactions taken in per second beside Phoenix and MLflow (installed for it), and beside Postgres' COPY.
+bench-imports: ## Records per second by file import, and single marks over HTTP.
 bench-ui: ## How fast the label page answers a key, in a real Chromium.
 bench-pages: ## Times and sizes of the pages.
 bench-spans: ## The span reward model against honest baselines, on real and on made feedback.

@@ -1,7 +1,8 @@
-"""How many records come in per second: `make bench-ingest`.
+"""How many records a file import and single marks take in per second: `make bench-imports`.
 
 A file through the importer (first time and again), and single marks over HTTP from one and from four writers, each
-acknowledged after its commit. Over a real `manage.py up` with fsync on. No peer yet: figures, not ratios.
+acknowledged after its commit. Over a real `manage.py up` with fsync on. Figures, not ratios; `make bench-ingest`
+measures the live API beside its peers.
 """
 
 import json
