@@ -1,44 +1,23 @@
-"""What receivers are told, event by event: the shapes of the API."""
+"""What receivers are told, event by event: what a key would read of the same rows (docs/api.md)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from annotation.api import shapes
+from annotation.api import keyed_shapes
 from annotation.models import FeedbackRecord, Reaction, Response
 
 
 def response(row: Response) -> dict[str, Any]:
-    """Of `response.created`."""
-    return {
-        **shapes.full_response(row),
-        "user": row.external_user,
-        "language": row.language,
-        "written_at": shapes.when(row.written_at),
-    }
+    """Of `response.created`. Needs select_related("prompt")."""
+    return keyed_shapes.answer(row)
 
 
 def reaction(row: Reaction) -> dict[str, Any]:
     """Of `reaction.created`. Needs select_related("kind")."""
-    return {
-        "id": str(row.pk),
-        "external_id": row.external_id,
-        "response": shapes.key(row.response_id),
-        "response_external_id": row.response_external_id or None,
-        "kind": row.kind.key,
-        "polarity": row.kind.polarity,
-        "user": row.external_user,
-        "at": shapes.when(row.event_at),
-        "retract": row.retracts,
-        "text": row.text,
-        "spans": row.spans or [],
-        "metadata": row.metadata,
-        "created_at": shapes.when(row.created_at),
-    }
+    return keyed_shapes.reaction(row)
 
 
 def record(row: FeedbackRecord) -> dict[str, Any]:
-    """Of `record.created`: as the endpoint /records tells it."""
-    from annotation.api.records import shape  # which imports the actions that tell us
-
-    return {**shape(row), "user": row.external_user}
+    """Of `record.created`. No person of the project is named."""
+    return keyed_shapes.record(row)
