@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from annotation.api import assignments, files, intake, judgements, prompts, records, spans, webhooks
+from annotation.api import assignments, files, intake, judgements, prompts, rates, records, spans, webhooks
 
 of_project: list[URLPattern | URLResolver] = [
     path("tasks", assignments.TasksView.as_view(), name="api-tasks"),
@@ -37,6 +37,7 @@ of_project: list[URLPattern | URLResolver] = [
     path("deliveries/<uuid:pk>", webhooks.DeliveryView.as_view(), name="api-delivery"),
     path("deliveries/<uuid:pk>/redeliver", webhooks.RedeliverView.as_view(), name="api-delivery-redeliver"),
     path("preferences", judgements.PreferencesView.as_view(), name="api-preferences"),
+    path("rates", rates.RatesView.as_view(), name="api-rates"),
     path("intake", intake.IntakeView.as_view(), name="api-intake"),
     path("reaction-kinds", intake.KindsView.as_view(), name="api-reaction-kinds"),
     path("reaction-kinds/<slug:key>", intake.KindView.as_view(), name="api-reaction-kind"),

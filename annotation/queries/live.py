@@ -1,0 +1,270 @@
+"""The Live page's reads: the newest reactions by filter, how many are new, the answers that they are about.
+
+Every filter walks down an index of `LiveEvent` or `LiveSlice` in the order of the page and stops when the page is full,
+so the number of reactions does not matter (tests/annotation/test_live_plans.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from annotation.models import CountingCursor, LiveEvent, Response
+from redpen.accounts.models import Project
+
+PERIODS = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=30),
+    "quarter": timedelta(days=90),
+}
+BEGINNING = 160  # characters of an answer
+LINES = 40
+LOOKED_AT = 20_000  # events behind which answers are no longer counted
+ARRIVED = 5_000  # new events among which those that fit are looked for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What the page shows; empty fields do not filter. `name` and `value` are of a slice."""
+
+    kind: UUID | None = None
+    model: str = ""
+    user: str = ""
+    name: str = ""
+    value: str = ""
+    since: datetime | None = None
+    test: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One reaction, as a line of the page."""
+
+    id: UUID
+    at: datetime
+    came: datetime
+    kind: str
+    polarity: int
+    user: str
+    text: str
+    marked: int
+    response: UUID | None
+    waits_for: str
+    model: str
+    beginning: str
+
+    @property
+    def late(self) -> bool:
+        """It came much later than it happened: a log, or somebody who was offline."""
+        return self.came - self.at > timedelta(minutes=5)
+
+
+def conditions(project: Project, wanted: Wanted) -> tuple[str, str, str, dict[str, Any]]:
+    """(FROM, WHERE, the columns of the order, values): from the lines themselves, or by the slice's index."""
+    values = {
+        "project": project.pk,
+        "test": wanted.test,
+        "kind": wanted.kind,
+        "model": wanted.model,
+        "user": wanted.user,
+        "name": wanted.name,
+        "value": wanted.value,
+        "since": wanted.since,
+    }
+    of = "s" if wanted.name else "l"
+    tables = "annotation_liveevent l"
+    parts = []
+    if wanted.name:
+        tables = "annotation_liveslice s JOIN annotation_liveevent l ON l.reaction_id = s.reaction_id"
+        parts = ["s.name = %(name)s", "s.value = %(value)s"]
+    parts = [f"{of}.project_id = %(project)s", f"{of}.test = %(test)s", *parts]
+    if wanted.kind is not None:
+        parts.append("l.kind_id = %(kind)s")
+    if wanted.model:
+        parts.append("l.model = %(model)s")
+    if wanted.user:
+        parts.append("l.external_user = %(user)s")
+        if not wanted.name:
+            parts.append("l.project_id = %(project)s")
+    if wanted.since is not None:
+        parts.append(f"{of}.at >= %(since)s")
+    return tables, " AND ".join(parts), f"{of}.at DESC, {of}.reaction_id DESC", values
+
+
+def page_sql(project: Project, wanted: Wanted, *, after: bool, limit: int) -> tuple[str, dict[str, Any]]:
+    tables, where, order, values = conditions(project, wanted)
+    of = order[0]
+    if after:
+        where += f" AND ({of}.at, {of}.reaction_id) < (%(after_at)s, %(after)s)"
+    return (
+        f"SELECT l.reaction_id, l.at FROM {tables} WHERE {where} ORDER BY {order} LIMIT {limit + 1}",
+        values,
+    )
+
+
+READ = """
+    SELECT e.id, e.event_at, e.created_at, k.name, k.polarity, e.external_user, left(e.text, 300),
+        CASE jsonb_typeof(e.spans) WHEN 'array' THEN jsonb_array_length(e.spans) ELSE 0 END,
+        r.id, e.response_external_id, coalesce(nullif(r.model, ''), r.model_version::text, ''), left(r.text, %(most)s)
+    FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS one(id, place)
+    JOIN annotation_reaction e USING (id)
+    JOIN annotation_reactionkind k ON k.id = e.kind_id
+    LEFT JOIN annotation_response r ON r.id = e.response_id
+    ORDER BY one.place
+"""
+
+
+def newest(
+    *, project: Project, wanted: Wanted, after: UUID | None = None, limit: int = LINES
+) -> tuple[list[Line], UUID | None]:
+    """One page, the latest first, and the key of the next. `after` is the last line of the page before."""
+    sql, values = page_sql(project, wanted, after=after is not None, limit=limit)
+    with connection.cursor() as cursor:
+        if after is not None:
+            cursor.execute(
+                "SELECT event_at FROM annotation_reaction WHERE id = %s AND project_id = %s", [after, project.pk]
+            )
+            found = cursor.fetchone()
+            if found is None:
+                return [], None
+            values |= {"after": after, "after_at": found[0]}
+        cursor.execute(sql, values)
+        ids = [row[0] for row in cursor.fetchall()]
+        cursor.execute(READ, {"ids": ids[:limit], "most": BEGINNING})
+        lines = [Line(*row[:-1], row[-1] or "") for row in cursor.fetchall()]
+    return lines, ids[limit - 1] if len(ids) > limit else None
+
+
+def last_arrived(*, project: Project, test: bool) -> UUID | None:
+    """The youngest line there is, by its coming."""
+    rows = LiveEvent.objects.filter(project=project, test=test).order_by("-reaction")
+    return rows.values_list("reaction", flat=True).first()
+
+
+def arrived_sql(project: Project, wanted: Wanted) -> tuple[str, dict[str, Any]]:
+    tables, where, _, values = conditions(project, wanted)
+    fresh = tables.replace(
+        "annotation_liveevent l",
+        "(SELECT * FROM annotation_liveevent WHERE project_id = %(project)s AND test = %(test)s "
+        f"AND reaction_id > %(seen)s ORDER BY reaction_id DESC LIMIT {ARRIVED}) l",
+    )
+    return f"SELECT count(*) FROM {fresh} WHERE {where}", values
+
+
+def arrived(*, project: Project, wanted: Wanted, seen: UUID) -> int:
+    """How many lines that fit have come since `seen` was the youngest. Of very many only the youngest are looked at."""
+    sql, values = arrived_sql(project, wanted)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {**values, "seen": seen})
+        return cursor.fetchone()[0]
+
+
+def answers_sql(project: Project, wanted: Wanted) -> tuple[str, dict[str, Any]]:
+    tables, where, order, values = conditions(project, wanted)
+    return (
+        f"SELECT l.response_id, l.at FROM {tables} WHERE {where} AND l.response_id IS NOT NULL "
+        f"ORDER BY {order} LIMIT {LOOKED_AT + 1}",
+        values,
+    )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers behind the lines, the latest reaction first. `more`: there may be further ones behind these."""
+
+    ids: list[UUID]
+    more: bool
+
+
+def answers(*, project: Project, wanted: Wanted) -> Answers:
+    """Each answer once, of the newest LOOKED_AT lines that fit."""
+    sql, values = answers_sql(project, wanted)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        found = [row[0] for row in cursor.fetchall()]
+    return Answers(list(dict.fromkeys(found[:LOOKED_AT])), len(found) > LOOKED_AT)
+
+
+VALUES = """
+    WITH RECURSIVE one(value) AS (
+        (SELECT value FROM annotation_liveslice
+         WHERE project_id = %(project)s AND test = %(test)s AND name = %(name)s ORDER BY value LIMIT 1)
+        UNION ALL
+        SELECT (SELECT s.value FROM annotation_liveslice s WHERE s.project_id = %(project)s AND s.test = %(test)s
+                AND s.name = %(name)s AND s.value > o.value ORDER BY s.value LIMIT 1)
+        FROM one o WHERE o.value IS NOT NULL
+    )
+    SELECT value FROM one WHERE value IS NOT NULL LIMIT 50
+"""
+MODELS = """
+    WITH RECURSIVE one(model) AS (
+        (SELECT model FROM annotation_liveevent
+         WHERE project_id = %(project)s AND test = %(test)s AND model > '' ORDER BY model LIMIT 1)
+        UNION ALL
+        SELECT (SELECT l.model FROM annotation_liveevent l WHERE l.project_id = %(project)s AND l.test = %(test)s
+                AND l.model > o.model ORDER BY l.model LIMIT 1)
+        FROM one o WHERE o.model IS NOT NULL
+    )
+    SELECT model FROM one WHERE model IS NOT NULL LIMIT 50
+"""
+
+
+def values_of(*, project: Project, name: str, test: bool) -> list[str]:
+    """The values of a slice, fifty at most: from value to value in the index, not over all lines."""
+    return _from_to(VALUES, {"project": project.pk, "test": test, "name": name})
+
+
+def models_of(*, project: Project, test: bool) -> list[str]:
+    return _from_to(MODELS, {"project": project.pk, "test": test})
+
+
+def _from_to(sql: str, values: dict[str, Any]) -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        return [row[0] for row in cursor.fetchall()]
+
+
+WAITING = """
+    SELECT min(created_at) FROM (
+        (SELECT created_at FROM annotation_reaction WHERE xact >= %(done)s ORDER BY xact LIMIT 1) UNION ALL
+        (SELECT created_at FROM annotation_response WHERE xact >= %(done)s ORDER BY xact LIMIT 1) UNION ALL
+        (SELECT created_at FROM annotation_takenback WHERE xact >= %(done)s ORDER BY xact LIMIT 1)
+    ) waits
+"""
+
+
+def counted_up_to() -> datetime:
+    """Everything that had come by then is in the figures: now, unless something waits to be counted."""
+    done = CountingCursor.objects.values_list("done", flat=True).first() or 0
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(WAITING, {"done": done})
+        waits = cursor.fetchone()[0]
+    return now if waits is None else min(now, waits)
+
+
+def conversation(answer: Response, *, most: int = 200) -> list[Response]:
+    """All answers of its conversation, in order; without one, the answer and those that it replaced, or that replaced
+    it.
+    """
+    rows = Response.objects.filter(project=answer.project_id, test=answer.test).select_related("prompt")
+    if answer.conversation:
+        found = list(rows.filter(conversation=answer.conversation).order_by("turn", "id")[:most])
+        return sorted(
+            found, key=lambda one: (one.turn is None, one.turn or 0, one.written_at or one.created_at, one.pk)
+        )
+    chain = {answer.pk: answer}
+    edge = [answer]
+    while edge and len(chain) < most:
+        parents = [one.parent_id for one in edge if one.parent_id and one.parent_id not in chain]
+        near = rows.filter(pk__in=parents) | rows.filter(parent__in=[one.pk for one in edge])
+        edge = [one for one in near[:most] if one.pk not in chain]
+        chain |= {one.pk: one for one in edge}
+    return sorted(chain.values(), key=lambda one: (one.written_at or one.created_at, one.pk))
