@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from redpen.accounts.actions.keys import KeyEnded, KeyRotated, create_key, origin, revoke_key, rotate_key
-from redpen.accounts.errors import Conflict, Invalid, NotFound
+from redpen.accounts.errors import Invalid, NotFound
 from redpen.accounts.keys import find
 from redpen.accounts.models import ApiKey, AuditEvent
 from redpen.accounts.queries.keys import keys_of, state_of
@@ -244,8 +246,13 @@ def test_a_list_can_be_narrowed_to_keys_that_work_or_have_ended(cast):
 def test_of_two_who_rotate_a_key_one_gets_the_successor():
     cast = make_cast()
     key, _ = make(cast)
-    outcomes = at_the_same_time(
-        *[lambda: rotate_key(project=cast.project, actor=cast.ada, key_id=key.pk)] * 2,
-    )
-    assert sorted(isinstance(outcome, Conflict) for outcome in outcomes) == [False, True]
+
+    def rotate():
+        with transaction.atomic():
+            made = rotate_key(project=cast.project, actor=cast.ada, key_id=key.pk)
+            time.sleep(0.3)  # the other is in the middle of it too
+        return made
+
+    outcomes = at_the_same_time(rotate, rotate)
+    assert sorted(isinstance(outcome, KeyRotated) for outcome in outcomes) == [False, True]
     assert ApiKey.objects.count() == 2

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from django.db import transaction
 
 from annotation.actions.intake import BuiltIn, KindTaken, change_intake, change_kind, create_kind
 from annotation.actions.people import Author
@@ -121,10 +124,14 @@ def test_a_library_that_is_not_installed_cannot_be_chosen(ada, desk):
 @pytest.mark.django_db(transaction=True)
 def test_two_who_change_different_settings_both_win(desk):
     author, project = Author.person(desk.cast.ada), desk.cast.project
-    at_the_same_time(
-        lambda: change_intake(author=author, project=project, hash_users=True),
-        lambda: change_intake(author=author, project=project, slices=["country"]),
-    )
+    change_intake(author=author, project=project, leave_out=False)
+
+    def change(**what):
+        with transaction.atomic():
+            change_intake(author=author, project=project, **what)
+            time.sleep(0.3)  # the other is in the middle of it too
+
+    at_the_same_time(lambda: change(hash_users=True), lambda: change(slices=["country"]))
     kept = intake_of(project)
     assert (kept.hash_users, kept.slices) == (True, ["country"])
 
