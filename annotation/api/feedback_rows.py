@@ -166,7 +166,8 @@ class Taker:
                 item.row.better_id = item.row.better.pk
         stored, _ = store_records(author=self.author, project=self.project, rows=[item.row for item in fresh])
         for item, row in zip(fresh, stored, strict=True):
-            item.result = Result("stored", str(row.pk), item.name, about(row))
+            fate = "stored" if row is item.row else "repeated"  # somebody brought it at this moment
+            item.result = Result(fate, str(row.pk), item.name, about(row))
 
     def _answers(self, items: Sequence[Item]) -> dict[str, Response]:
         """The answers that the items name: by the caller's id, or by ours."""

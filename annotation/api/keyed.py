@@ -72,6 +72,11 @@ class KeyedView(APIView):
                 texts.check(value, f"/{name}")
             check_filters(request, self.filters)
 
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[Any, str]:
+        """JSON whatever is asked for; where there is a choice, `?format=` makes it."""
+        renderer = self.get_renderers()[0]
+        return renderer, renderer.media_type
+
     @property
     def allowed_methods(self) -> list[str]:
         return sorted({*super().allowed_methods, *self.elsewhere})

@@ -164,6 +164,12 @@ URLS: dict[str, Row] = {
     "import": project(GET="AD", POST=("AD", 422)),
     "import_job": project(GET="AD", pk="import"),
     "import_again": project(POST="AD", pk="import"),
+    # live: pages
+    "live": project(GET="AMDV"),
+    "live_news": project(GET=("AMDV", 200, 404)),
+    "live_rates": project(GET="AMDV"),
+    "live_send": project(GET="A", POST=("A", 302)),
+    "live_answer": project(GET="AMDV", pk="response"),
     # data: API
     "api-records": project(GET=EVERYONE),
     "api-record": project(GET=EVERYONE, DELETE=("AMB", 200), lineage="span"),
@@ -180,6 +186,7 @@ URLS: dict[str, Row] = {
     "keyed-response": keyed("GET", name="=r-1"),
     "keyed-reactions": keyed("GET"),
     "keyed-reaction": keyed("GET", name="=t-1"),
+    "keyed-export": keyed("GET"),
     "keyed-feedback": keyed("POST"),
     "keyed-one-feedback": keyed("DELETE", name="=f-1"),
     "keyed-records": keyed("GET"),
