@@ -37,7 +37,7 @@ p { margin: 0; min-height: 1.5em }`;
 const MARKED = "::highlight(redpen) { background: var(--redpen-mark, #f3b4ad); color: #000 }";
 const BATCH = 50, KEPT = 500, SOON = 300, AGAIN = 5000, LONGEST = 300000;
 
-// What this browser remembers; where localStorage is forbidden or full, what this page remembers.
+// What this browser remembers, or (localStorage forbidden or full) this page.
 let shelf = {};
 const keep = (name, value) => {
   try { shelf[name] = value } catch { shelf = { ...shelf, [name]: value } }
@@ -48,7 +48,7 @@ const newId = () => crypto.randomUUID?.() ?? crypto.getRandomValues(new Uint32Ar
 const bodyOf = (events) => `[${events.map((name) => shelf[name]).join()}]`;
 let lastTime = 0;
 
-/** Sends what waits for one address. An entry an event: tabs do not overwrite each other's, and repeats count once. */
+/** Sends what waits. An entry an event: tabs do not overwrite each other's, and repeats count once. */
 class Outbox {
   constructor(url) {
     this.url = url;
@@ -168,7 +168,7 @@ export function attach(element, options) {
   outbox.listeners.add(listener);
 
   let place = -1; // of the words in the text that is shown, in UTF-16 units
-  let picked = "", field = ""; // the same words, and as a field that knows no \r holds them
+  let picked = "", field = ""; // these words, and as a field without \r holds them
   const phrase = make("textarea", { rows: 2 });
   const why = make("textarea", { rows: 2, maxlength: 5000 });
   const form = make("form", { hidden: "" });
@@ -199,7 +199,9 @@ export function attach(element, options) {
     place = element.textContent.indexOf(phrase.value);
     paint(element, place, phrase.value.length);
   };
-  form.onkeydown = (event) => event.key === "Escape" && toggle(false);
+  form.onkeydown = (event) => {
+    if (event.key === "Escape") toggle(false);
+  };
   form.onsubmit = (event) => {
     event.preventDefault();
     const quote = phrase.value === field ? picked : phrase.value, critique = why.value.trim();
@@ -240,10 +242,7 @@ export function attach(element, options) {
 /** Code points, which the server counts; JavaScript counts UTF-16 units. */
 export const length = (text) => [...text].length;
 
-/**
- * Where the words shown at `place` stand in the stored text, in units; -1 where that is not certain. Of a text that is
- * shown otherwise than it is stored, the n-th of n equal phrases is the n-th.
- */
+/** Where the words shown at `place` stand in the stored text; -1: uncertain. The n-th of n equal phrases is the n-th. */
 export function locate(text, shown, place, quote) {
   if (place < 0 || !shown.startsWith(quote, place)) return -1;
   if (text === shown) return place;
@@ -255,7 +254,7 @@ export function locate(text, shown, place, quote) {
   return here.length === there.length ? there[here.indexOf(place)] : -1;
 }
 
-/** The part of the selection that lies in the element. */
+/** What of the selection lies in the element. */
 function selectedIn(element) {
   const selection = getSelection();
   const range = selection.rangeCount && selection.getRangeAt(0).cloneRange();
@@ -267,7 +266,7 @@ function selectedIn(element) {
   return range;
 }
 
-/** Marks the words in the answer without touching it, where the browser can. */
+/** Marks the words without touching the answer, where the browser can. */
 function paint(element, place, size) {
   const marks = CSS.highlights;
   marks?.delete("redpen");
