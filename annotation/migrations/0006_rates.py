@@ -54,6 +54,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('reaction', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='live', serialize=False, to='annotation.reaction')),
                 ('test', models.BooleanField()),
+                ('tap', models.BooleanField(help_text='the user did something; false: the answer was shown')),
                 ('at', models.DateTimeField(help_text='when it happened')),
                 ('external_user', models.CharField(blank=True, max_length=200)),
                 ('model', models.CharField(blank=True, max_length=200)),
@@ -62,7 +63,7 @@ class Migration(migrations.Migration):
                 ('response', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='annotation.response')),
             ],
             options={
-                'indexes': [models.Index(fields=['project', 'test', '-at', '-reaction'], name='live_newest'), models.Index(fields=['project', 'test', 'kind', '-at', '-reaction'], name='live_of_kind'), models.Index(fields=['project', 'test', 'model', '-at', '-reaction'], name='live_of_model'), models.Index(fields=['project', 'external_user', '-at', '-reaction'], name='live_of_user'), models.Index(fields=['project', 'test', '-reaction'], name='live_arrived')],
+                'indexes': [models.Index(fields=['project', 'test', '-at', '-reaction'], name='live_newest'), models.Index(condition=models.Q(('tap', True)), fields=['project', 'test', '-at', '-reaction'], name='live_newest_taps'), models.Index(fields=['project', 'test', 'kind', '-at', '-reaction'], name='live_of_kind'), models.Index(fields=['project', 'test', 'model', '-at', '-reaction'], name='live_of_model'), models.Index(fields=['project', 'external_user', '-at', '-reaction'], name='live_of_user'), models.Index(fields=['project', 'test', '-reaction'], name='live_arrived')],
             },
         ),
         migrations.CreateModel(

@@ -94,6 +94,7 @@ class LiveEvent(models.Model):
     )
     project = loose(Project, on_delete=models.CASCADE)
     test = models.BooleanField()
+    tap = models.BooleanField(help_text="the user did something; false: the answer was shown")
     at = models.DateTimeField(help_text="when it happened")
     kind = loose(ReactionKind, on_delete=models.RESTRICT)
     external_user = models.CharField(max_length=200, blank=True)
@@ -103,6 +104,9 @@ class LiveEvent(models.Model):
     class Meta:
         indexes = [  # each filter of the page walks down one of these and stops when the page is full
             models.Index(fields=["project", "test", "-at", "-reaction"], name="live_newest"),
+            models.Index(
+                fields=["project", "test", "-at", "-reaction"], condition=Q(tap=True), name="live_newest_taps"
+            ),
             models.Index(fields=["project", "test", "kind", "-at", "-reaction"], name="live_of_kind"),
             models.Index(fields=["project", "test", "model", "-at", "-reaction"], name="live_of_model"),
             models.Index(fields=["project", "external_user", "-at", "-reaction"], name="live_of_user"),

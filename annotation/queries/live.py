@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from annotation.models import CountingCursor, LiveEvent, Response
+from annotation.models import CountingCursor, Exposure, LiveEvent, Response
 from redpen.accounts.models import Project
 
 PERIODS = {
@@ -35,6 +35,7 @@ class Wanted:
     """What the page shows; empty fields do not filter. `name` and `value` are of a slice."""
 
     kind: UUID | None = None
+    taps: bool = False  # only what users did, not that they were shown something
     model: str = ""
     user: str = ""
     name: str = ""
@@ -63,7 +64,7 @@ class Line:
     @property
     def late(self) -> bool:
         """It came much later than it happened: a log, or somebody who was offline."""
-        return self.came - self.at > timedelta(minutes=5)
+        return self.came - self.at > timedelta(hours=1)
 
 
 def conditions(project: Project, wanted: Wanted) -> tuple[str, str, str, dict[str, Any]]:
@@ -87,6 +88,8 @@ def conditions(project: Project, wanted: Wanted) -> tuple[str, str, str, dict[st
     parts = [f"{of}.project_id = %(project)s", f"{of}.test = %(test)s", *parts]
     if wanted.kind is not None:
         parts.append("l.kind_id = %(kind)s")
+    elif wanted.taps:
+        parts.append("l.tap")
     if wanted.model:
         parts.append("l.model = %(model)s")
     if wanted.user:
@@ -268,3 +271,8 @@ def conversation(answer: Response, *, most: int = 200) -> list[Response]:
         edge = [one for one in near[:most] if one.pk not in chain]
         chain |= {one.pk: one for one in edge}
     return sorted(chain.values(), key=lambda one: (one.written_at or one.created_at, one.pk))
+
+
+def shown_to(answer: Response) -> int:
+    """How many users, that we have a name for, were shown it."""
+    return Exposure.objects.filter(response=answer).count()

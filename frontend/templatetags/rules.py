@@ -18,6 +18,7 @@ PAGES = [
     ("Label", "label", "label"),
     ("Compare", "pair", "label"),
     ("Data", "data", "records.see_own"),
+    ("Live", "live", "records.see"),
     ("Train", "train", "training.run"),
     ("Runs", "runs", "training.see"),
     ("Models", "models", "models.see"),

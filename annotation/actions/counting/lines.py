@@ -20,9 +20,9 @@ DROP = """
 """
 PUT = f"""
     INSERT INTO annotation_liveevent AS l
-        (reaction_id, project_id, test, at, kind_id, external_user, response_id, model)
-    SELECT e.id, e.project_id, e.test, e.event_at, e.kind_id, e.external_user, e.response_id, {MODEL}
-    {OF} LEFT JOIN annotation_response r ON r.id = e.response_id
+        (reaction_id, project_id, test, tap, at, kind_id, external_user, response_id, model)
+    SELECT e.id, e.project_id, e.test, k.key <> 'shown', e.event_at, e.kind_id, e.external_user, e.response_id, {MODEL}
+    {OF} JOIN annotation_reactionkind k ON k.id = e.kind_id LEFT JOIN annotation_response r ON r.id = e.response_id
     ORDER BY e.id
     ON CONFLICT (reaction_id) DO UPDATE SET response_id = excluded.response_id, model = excluded.model
     WHERE (l.response_id, l.model) IS DISTINCT FROM (excluded.response_id, excluded.model)
