@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from annotation.models.prompts import Prompt, Response
-from annotation.models.records import FeedbackRecord, ResponseRecord, record_constraints
+from annotation.models.records import FeedbackRecord, ResponseRecord, record_constraints, record_indexes
 from redpen.accounts.tenancy import SameProject
 
 
@@ -22,6 +22,7 @@ class Critique(ResponseRecord):
     verdict = models.CharField(max_length=8, choices=Verdict.choices, blank=True)
 
     class Meta:
+        indexes = record_indexes()
         constraints = [
             *record_constraints("response"),
             models.CheckConstraint(condition=Q(verdict__in=["", *Verdict.values]), name="critique_verdict_known"),
@@ -48,6 +49,7 @@ class Preference(FeedbackRecord):
     shown_first = models.CharField(max_length=1, blank=True, help_text="a or b: which stood on the left")
 
     class Meta:
+        indexes = record_indexes()
         constraints = [
             *record_constraints("prompt"),
             SameProject(field="response_a", name="preference_a_same_project"),
@@ -70,6 +72,7 @@ class Ranking(FeedbackRecord):
     reason = models.TextField(blank=True)
 
     class Meta:
+        indexes = record_indexes()
         constraints = record_constraints("prompt")
 
 
@@ -82,6 +85,7 @@ class Choice(FeedbackRecord):
     reason = models.TextField(blank=True)
 
     class Meta:
+        indexes = record_indexes()
         constraints = record_constraints("prompt", "response")
 
 
@@ -92,6 +96,7 @@ class Rating(ResponseRecord):
     value = models.FloatField()
 
     class Meta:
+        indexes = record_indexes()
         constraints = record_constraints("response")
 
 
@@ -101,6 +106,7 @@ class Rewrite(ResponseRecord):
     better = models.ForeignKey(Response, on_delete=models.CASCADE, related_name="rewrites_as_better")
 
     class Meta:
+        indexes = record_indexes()
         constraints = [
             *record_constraints("response"),
             SameProject(field="better", name="rewrite_better_same_project"),
@@ -121,6 +127,7 @@ class Outcome(ResponseRecord):
     stage = models.CharField(max_length=12, choices=Stage.choices)
 
     class Meta:
+        indexes = record_indexes()
         constraints = [
             *record_constraints("response"),
             models.CheckConstraint(condition=Q(stage__in=["at_once", "hindsight"]), name="outcome_stage_known"),

@@ -100,6 +100,14 @@ class Response(ProjectRow):
                 condition=~Q(conversation=""),
                 name="response_in_conversation",
             ),
+            # what the API lists: answers of one of our models, in one language, test data
+            models.Index(
+                fields=["project", "model_version", "id"],
+                condition=Q(model_version__isnull=False),
+                name="response_of_version",
+            ),
+            models.Index(fields=["project", "language", "id"], condition=~Q(language=""), name="response_in_language"),
+            models.Index(fields=["project", "id"], condition=Q(test=True), name="response_test"),
             # a refinement that came before what it refines
             models.Index(
                 fields=["project", "parent_external_id"],

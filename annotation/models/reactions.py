@@ -95,6 +95,10 @@ class Reaction(FeedbackRecord):
             models.Index(
                 fields=["project", "response_external_id"], condition=Q(response=None), name="reaction_waiting"
             ),
+            # what the API lists: one kind, test data, what does not count any more
+            models.Index(fields=["project", "kind", "-id"], name="reaction_of_kind"),
+            models.Index(fields=["project", "-id"], condition=Q(test=True), name="reaction_test"),
+            models.Index(fields=["project", "-id"], condition=Q(ended_at__isnull=False), name="reaction_ended"),
             models.Index(fields=["author"], condition=Q(author__isnull=False), name="reaction_by_person"),
         ]
 

@@ -101,6 +101,17 @@ def record_constraints(*targets: str) -> list[models.BaseConstraint]:
     ]
 
 
+def record_indexes() -> list[models.Index]:
+    """For what is found of a kind by a product's user, among test data, and among what has ended."""
+    return [
+        models.Index(
+            fields=["project", "external_user", "id"], condition=~Q(external_user=""), name="%(class)s_of_user"
+        ),
+        models.Index(fields=["project", "id"], condition=Q(test=True), name="%(class)s_test"),
+        models.Index(fields=["project", "id"], condition=Q(ended_at__isnull=False), name="%(class)s_ended"),
+    ]
+
+
 def checked() -> list[models.BaseConstraint]:
     """What a row of any kind must say, whoever wrote it."""
     return [

@@ -8,7 +8,7 @@ from django.db.models.functions import Length
 
 from annotation.models.base import ProjectRow, unique_in_project
 from annotation.models.campaigns import Label, Sentiment
-from annotation.models.records import ResponseRecord, record_constraints
+from annotation.models.records import ResponseRecord, record_constraints, record_indexes
 from redpen.accounts.tenancy import SameProject
 
 
@@ -39,6 +39,7 @@ class SpanCritique(ResponseRecord):
             models.CheckConstraint(condition=Q(severity__gte=1, severity__lte=3), name="span_severity_1_to_3"),
         ]
         indexes = [
+            *record_indexes(),
             # the live marks on an answer, in reading order
             models.Index(fields=["response", "start"], condition=Q(ended_at=None), name="span_live_on_response"),
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
-from annotation.models.records import ResponseRecord, record_constraints
+from annotation.models.records import ResponseRecord, record_constraints, record_indexes
 
 
 class Comment(ResponseRecord):
@@ -35,4 +35,5 @@ class Report(ResponseRecord):
     text = models.TextField(blank=True)
 
     class Meta:
+        indexes = record_indexes()
         constraints = record_constraints("response")
