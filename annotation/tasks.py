@@ -8,7 +8,7 @@ from celery import shared_task
 from celery.signals import worker_shutting_down
 from kombu.exceptions import OperationalError as BellBroken
 
-from annotation.actions import counting, imports
+from annotation.actions import counting, erasing_users, imports, judging, retention
 from annotation.actions.dealing import lapse
 from annotation.webhooks import bell, keeping, pump
 
@@ -29,6 +29,8 @@ def sweep() -> None:
     lapse()
     for job_id in imports.sweep():
         ring_for_import(job_id)
+    for erasure_id in erasing_users.due():
+        ring_for_erasure(erasure_id)
     if pump.anything_due():
         bell.ring()
     keeping.clean_up()
@@ -45,6 +47,32 @@ def count() -> None:
     """Join, settle and count what came in; and again where a project's slices have changed."""
     counting.count()
     counting.rebuild_due()
+
+
+@shared_task(name="annotation.tasks.judge_users")
+def judge_users() -> None:
+    """Judge the users of products who did something since the last time."""
+    judging.judge_due()
+
+
+@shared_task(name="annotation.tasks.finish_erasure")
+def finish_erasure(erasure_id: str) -> None:
+    """The part of an erasure that is in files: snapshots, and what runs have written."""
+    erasing_users.finish(erasure_id)
+
+
+@shared_task(name="annotation.tasks.retain")
+def retain() -> None:
+    """Delete what is too old to be kept. Rung more than once a day it finds nothing to do."""
+    retention.retain_all()
+
+
+def ring_for_erasure(erasure_id: object) -> None:
+    """Wake a worker. When Redis is away nothing is lost: the sweeper rings again."""
+    try:
+        finish_erasure.delay(str(erasure_id))
+    except (BellBroken, OSError) as error:
+        log.warning("bell.lost", extra={"error": type(error).__name__})
 
 
 def ring_for_import(job_id: object) -> None:

@@ -43,6 +43,13 @@ app.conf.update(
     beat_schedule={
         "training.sweep": {"task": "training.tasks.sweep", "schedule": 5.0, "options": {"expires": 5}},
         "annotation.count": {"task": "annotation.tasks.count", "schedule": 2.0, "options": {"expires": 2}},
+        "annotation.judge_users": {
+            "task": "annotation.tasks.judge_users",
+            "schedule": 180.0,
+            "options": {"expires": 180},
+        },
+        # once an hour, since a machine may be off at any time of the day; mostly it finds nothing
+        "annotation.retain": {"task": "annotation.tasks.retain", "schedule": 3600.0, "options": {"expires": 3600}},
         "annotation.sweep": {"task": "annotation.tasks.sweep", "schedule": 10.0, "options": {"expires": 10}},
     },
 )

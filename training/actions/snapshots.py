@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from annotation.actions import counting
+from annotation.queries.intake import intake_of
 from redpen.accounts import audit
 from redpen.accounts.models import Project, User
 from training.models import Snapshot
@@ -29,7 +30,7 @@ def postgres_now():
 def freeze_query(*, project: Project, query: SnapshotQuery, author: User | None, name: str = "") -> Snapshot:
     """A snapshot's row with its query frozen at this moment; its files are written by `write_snapshot`."""
     counting.catch_up()  # reactions are joined to their answers, and those that no longer count have ended
-    frozen = query.frozen(postgres_now())
+    frozen = query.frozen(postgres_now(), leave_out=intake_of(project).leave_out)
     more = len(query.kinds) - 3
     of_kinds = ", ".join(query.kinds[:3]) + f" and {more} more kinds" if more > 0 else " and ".join(query.kinds)
     snapshot = Snapshot.objects.create(
@@ -58,7 +59,11 @@ def write_snapshot(snapshot: Snapshot) -> Snapshot:
     with _one_moment():
         labels = rows.labels(snapshot.project, query)
         manifest = files.write(
-            settings.DATA_DIR / path, rows.stream(snapshot.project, query), query=snapshot.query, labels=labels
+            settings.DATA_DIR / path,
+            rows.stream(snapshot.project, query),
+            query=snapshot.query,
+            labels=labels,
+            left_out=rows.left_out(snapshot.project, query),
         )
     Snapshot.objects.filter(pk=snapshot.pk).exclude(state=Snapshot.State.READY).update(
         state=Snapshot.State.READY,

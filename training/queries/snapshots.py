@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from annotation.queries.intake import intake_of
 from redpen.accounts.models import Project
 from training.models import Snapshot
 from training.snapshots import files, rows
@@ -19,7 +20,7 @@ SPLITS = ("train", "dev", "test")
 
 def preview(project: Project, query: SnapshotQuery) -> dict[str, Any]:
     """Rows by kind and split, and marks by label (`key`, `name`, `sentiment`, `count`)."""
-    query = query.frozen(timezone.now())
+    query = query.frozen(timezone.now(), leave_out=intake_of(project).leave_out)
     values = rows.parameters(project, query)
     names = {label["key"]: label["name"] for label in rows.labels(project, query)}
     with connection.cursor() as cursor:

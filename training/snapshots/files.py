@@ -15,8 +15,19 @@ from training.snapshots.rows import Tally, canonical, row_hash
 BATCH = 500  # rows of a Parquet row group
 
 
-def write(folder: Path, rows: Iterable[dict[str, Any]], *, query: dict[str, Any], labels: list[dict[str, Any]]) -> dict:
-    """Write `rows` into `folder` and return the manifest. Whatever lay there before is replaced in one step."""
+def write(
+    folder: Path,
+    rows: Iterable[dict[str, Any]],
+    *,
+    query: dict[str, Any],
+    labels: list[dict[str, Any]],
+    left_out: dict[str, Any] | None = None,
+    erased: list[dict[str, Any]] | None = None,
+) -> dict:
+    """Write `rows` into `folder` and return the manifest. Whatever lay there before is replaced in one step.
+
+    `left_out` counts what is not in it, because its users are not believed; `erased` says what was taken out later.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.with_name(f"{folder.name}.part-{os.getpid()}")
     shutil.rmtree(draft, ignore_errors=True)
@@ -36,9 +47,10 @@ def write(folder: Path, rows: Iterable[dict[str, Any]], *, query: dict[str, Any]
                 tally.add(row)
         manifest = {
             "content_hash": content.hexdigest(),
-            "counts": tally.as_json(),
+            "counts": {**tally.as_json(), **({"left_out": left_out} if left_out else {})},
             "query": query,
             "labels": labels,
+            **({"erased": erased} if erased else {}),
         }
         (draft / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1) + "\n", "utf-8")
         for path in [*draft.iterdir(), draft]:

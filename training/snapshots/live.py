@@ -7,8 +7,15 @@ from typing import Any
 
 # What test keys sent counts only where it is asked for.
 NO_TEST = "(%(test)s OR NOT {x}.test)"
+# A product's user who is not believed at that moment (annotation/honesty); nothing of theirs is ever deleted.
+LEFT_OUT = """
+    ({x}.external_user <> '' AND EXISTS (
+        SELECT 1 FROM annotation_leftout o
+        WHERE o.project_id = {x}.project_id AND o.test = {x}.test AND o.name = {x}.external_user
+        AND o.since <= %(until)s AND (o.ended_at IS NULL OR o.ended_at > %(until)s)))
+"""
 # A record `x` counts: made by then, not ended by then, and handed in (or never assigned).
-LIVE = """
+SAID = """
     {x}.project_id = %(project)s AND {x}.created_at <= %(until)s AND ({x}.ended_at IS NULL OR {x}.ended_at > %(until)s)
     AND (%(test)s OR NOT {x}.test)
     AND (%(origins)s::text[] IS NULL OR {x}.origin = ANY(%(origins)s))
@@ -19,6 +26,8 @@ LIVE = """
         SELECT 1 FROM annotation_campaignversion v
         WHERE v.id = {x}.campaign_version_id AND v.campaign_id = ANY(%(campaigns)s)))
 """
+# The same, of those who are believed, or of everybody where that is wanted.
+LIVE = f"{SAID} AND NOT (%(leave_out)s AND {LEFT_OUT})"
 
 
 def author_of(x: str) -> str:

@@ -32,8 +32,12 @@ class SnapshotQuery(BaseModel):
     origins: tuple[Literal["human", "model", "program"], ...] = Field((), description="who said it; empty: anybody")
     campaigns: tuple[UUID, ...] = Field((), description="asked by these campaigns; empty: any, or none")
     test: bool = Field(False, description="what test keys sent, too")
+    leave_out: bool | None = Field(
+        None, description="users who are not believed stay out; empty: as the project's settings say"
+    )
     until: datetime | None = Field(None, description="records made later, or ended by then, do not count; empty: now")
 
-    def frozen(self, now: datetime) -> SnapshotQuery:
-        """The query with its moment filled in, by Postgres' clock."""
-        return self if self.until else self.model_copy(update={"until": now})
+    def frozen(self, now: datetime, *, leave_out: bool = True) -> SnapshotQuery:
+        """The query with its moment filled in, by Postgres' clock, and what the project's settings say."""
+        wanted = {"until": self.until or now, "leave_out": leave_out if self.leave_out is None else self.leave_out}
+        return self.model_copy(update=wanted)

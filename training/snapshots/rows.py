@@ -16,7 +16,7 @@ from django.db import connection
 
 from redpen.accounts.models import Project
 from training.snapshots import judgements
-from training.snapshots.live import LIVE, NO_TEST, answer_of, author_of, prompt_of
+from training.snapshots.live import LEFT_OUT, LIVE, NO_TEST, SAID, answer_of, author_of, prompt_of
 from training.snapshots.query import RowKind, SnapshotQuery
 
 CHUNK = 200  # rows of a server-side cursor held at a time
@@ -79,6 +79,13 @@ COUNTS: dict[RowKind, str] = {
 }
 LABEL_COUNTS = f"""
     SELECT coalesce(m.label_key, ''), m.sentiment, count(*) FROM ({MARKS}) m GROUP BY 1, 2 ORDER BY 3 DESC, 1"""
+# The records that a query would hold, were their users believed.
+TABLES: dict[RowKind, str] = {"response": "spancritique", "verdict": "critique"} | {
+    kind: kind for kind in ("preference", "ranking", "choice", "rating", "reaction", "rewrite")
+}
+LEFT_OUT_OF = f"""
+    SELECT x.external_user, count(*) FROM annotation_{{table}} x
+    WHERE {SAID.format(x="x")} AND {LEFT_OUT.format(x="x")} GROUP BY 1"""
 LABELS = """
     SELECT l.id, l.key, l.name, l.sentiment FROM annotation_label l JOIN annotation_labelset t ON t.id = l.label_set_id
     WHERE l.project_id = %(project)s AND l.created_at <= %(until)s ORDER BY t.id, l.position, l.id"""
@@ -93,7 +100,25 @@ def parameters(project: Project, query: SnapshotQuery) -> dict[str, Any]:
         "origins": list(query.origins) or None,
         "campaigns": list(query.campaigns) or None,
         "test": query.test,
+        # what was frozen before users were judged has no such field, and stays what it was
+        "leave_out": bool(query.leave_out),
     }
+
+
+def left_out(project: Project, query: SnapshotQuery) -> dict[str, Any]:
+    """How many users are not believed whose records would be in it, and how many records; {} where none are."""
+    if not query.leave_out:
+        return {}
+    users: set[str] = set()
+    records: Counter[str] = Counter()
+    with connection.cursor() as cursor:
+        for kind in query.kinds:
+            if kind in TABLES:
+                cursor.execute(LEFT_OUT_OF.format(table=TABLES[kind]), parameters(project, query))
+                for user, count in cursor.fetchall():
+                    users.add(user)
+                    records[kind] += count
+    return {"users": len(users), "records": dict(records)} if users else {}
 
 
 def stream(project: Project, query: SnapshotQuery) -> Iterator[dict[str, Any]]:

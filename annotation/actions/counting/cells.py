@@ -11,8 +11,14 @@ from typing import Any
 
 from annotation.actions.standing import Pair
 
-# Whether a user's reactions are not believed: an expression over r (the answer) and p.external_user.
-LEFT_OUT = "false"
+MODEL = "coalesce(nullif(r.model, ''), r.model_version::text, '')"
+# Whether an exposure does not count, over r (the answer) and p.external_user: the user is left out, or has counted with
+# as many answers of this model as one user may (annotation/honesty).
+LEFT_OUT = f"""EXISTS (
+        SELECT FROM annotation_productuser u
+        WHERE u.project_id = r.project_id AND u.test = r.test AND u.name = p.external_user
+        AND (u.left_out OR r.id > (u.caps ->> {MODEL})::uuid)
+    )"""
 
 # What an answer is told apart by: {name: value}, from r (the answer) and s.slices (the metadata keys of the project).
 SLICES = """
@@ -26,8 +32,6 @@ SLICES = """
             AND jsonb_typeof(r.metadata -> key) IN ('string', 'number', 'boolean')
     ) one
 """
-MODEL = "coalesce(nullif(r.model, ''), r.model_version::text, '')"
-
 DIFFERS = """
     (x.project_id, x.test, x.left_out, x.at, x.model, x.slices, x.kinds)
     IS DISTINCT FROM (y.project_id, y.test, y.left_out, y.at, y.model, y.slices, y.kinds)
