@@ -14,7 +14,11 @@ ON, OFF = "on", "off"
 POLARITIES = [("1", "good"), ("0", "neither good nor bad"), ("-1", "bad")]
 # field: what is deleted by age, as a command and as a fact
 RETENTION = {
-    "keep_responses": ("response", "Delete answers, with all that was said about them, after", "Answers"),
+    "keep_responses": (
+        "response",
+        "Delete your product's answers, with all that was said about them, after",
+        "Answers",
+    ),
     "keep_reactions": ("reaction", "Delete reactions after", "Reactions"),
     "keep_records": ("record", "Delete other feedback of users after", "Other feedback"),
 }

@@ -65,12 +65,14 @@ def furnished(transactional_db):
         "lineage": str(mark.lineage),
         "member_id": str(ada.pk),
         "invitation_id": str(ada.pk),
+        "key_id": str(ada.pk),
+        "key": "like",
         "recipe": "span_reward_model",
         "token": "no-such-token",
         "uidb64": "MQ",
     }
     # one name, another object: (route, part) where the part's name does not say which
-    desk.values_of = {"answer": {"pk": str(answer.pk)}}
+    desk.values_of = {"answer": {"pk": str(answer.pk)}, "live_answer": {"pk": str(answer.pk)}}
     desk.values_of["import_job"] = desk.values_of["import_again"] = {"pk": str(job.pk)}
     for name in ("webhook", "webhook_switch", "webhook_rotate", "webhook_ping"):
         desk.values_of[name] = {"pk": str(hook.pk)}
@@ -101,6 +103,7 @@ def test_axe_finds_nothing_on_any_page(browser, furnished):
         page.set_viewport_size(WIDE)
         assert answer.status == 200 or route.name in NOT_THERE, f"{path} answered {answer.status}"
     expected = {"home", "project", "label", "pair", "members", "account", "record", "answer", "import_job", "snapshot"}
+    expected |= {"keys", "live_settings"}
     assert expected <= set(walked), walked
     assert not wrong, "\n".join(wrong)
 
