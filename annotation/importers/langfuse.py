@@ -21,7 +21,7 @@ from django.utils.dateparse import parse_datetime
 from annotation.errors import BadValue
 from annotation.importers.base import Faults
 from annotation.importers.chat import as_message, content_of
-from annotation.importers.logs import Answer, LogImporter, Said, is_of_users, verdict_of
+from annotation.importers.logs import Answer, LogImporter, Said, is_of_users, of_traces, verdict_of
 from annotation.importers.reading import CHUNK, LONGEST, Item, Rest, read_items
 from annotation.models import Origin, Response
 
@@ -126,7 +126,7 @@ class Langfuse(LogImporter):
         """A trace whose generations are here already is not an answer beside them."""
         alone = {one.id for some in parsed for one in some if isinstance(one, Answer) and not one.trace}
         if alone:
-            here = Response.objects.filter(project=self.project, metadata__has_key="trace", metadata__trace__in=alone)
+            here = of_traces(Response.objects.filter(project=self.project), alone)
             alone &= {metadata["trace"] for metadata in here.values_list("metadata", flat=True)}
         counts = super().store(
             [[one for one in some if isinstance(one, Said) or one.id not in alone] for some in parsed]

@@ -7,12 +7,13 @@ reactions and rewrites. An answer is known by its id in the log, a score by its 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
 
-from django.db.models import F
+from django.db.models import F, QuerySet
+from django.db.models.fields.json import KeyTextTransform
 
 from annotation import text as texts
 from annotation.actions import building
@@ -72,6 +73,12 @@ class Said:
 def is_of_users(name: str) -> bool:
     """Whether a score with this name is what a user tapped, and no evaluator's."""
     return any(part in name.lower() for part in OF_USERS)
+
+
+def of_traces(rows: QuerySet[Response], traces: Collection[str]) -> QuerySet[Response]:
+    """Answers that came from these traces (index response_by_trace)."""
+    named = rows.filter(metadata__has_key="trace").alias(trace=KeyTextTransform("trace", "metadata"))
+    return named.filter(trace__in=list(traces))
 
 
 def verdict_of(label: str) -> str:
@@ -154,7 +161,7 @@ class LogImporter(Importer):
         by_name = {row.external_id: row for row in here.filter(external_id__in=names)}
         traces = [one.trace for one in said if one.trace and not one.answer and one.trace not in by_name]
         in_order = here.order_by(F("written_at").asc(nulls_first=True), "id")
-        of_trace = in_order.filter(metadata__has_key="trace", metadata__trace__in=traces) if traces else []
+        of_trace = of_traces(in_order, traces) if traces else []
         by_trace = {row.metadata["trace"]: row for row in of_trace}
         found = {}
         for one in said:

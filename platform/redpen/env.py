@@ -49,6 +49,7 @@ class Environment(BaseSettings):
         description="a file of accelerate's own config (DDP, FSDP); empty: one process for each GPU, or one on the CPU",
     )
     DEMO: bool = Field(True, description="fill a demo project on the first start")
+    REDACTOR: str = Field("", description="module:function that takes personal data out of text; empty: patterns only")
     LEASE_SECONDS: int = Field(30, ge=3, description="how long a worker may be silent before its run is given away")
     BEAT_SECONDS: int = Field(10, ge=1, description="how often a worker renews its lease")
 

@@ -22,6 +22,7 @@ class Snapshot(ProjectRow):
     path = models.CharField(max_length=300, blank=True, help_text="folder below DATA_DIR")
     counts = models.JSONField(default=dict, help_text="rows by split, records by kind")
     error = models.TextField(blank=True)
+    erased = models.JSONField(default=list, help_text="[{at, rows, was}]: rows that went, and the hash before")
     created_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
 
     class Meta:

@@ -21,13 +21,14 @@ from django.db.migrations.loader import MigrationLoader
 from psycopg.sql import SQL, Identifier
 
 from redpen.ops import archive as archives
-from redpen.ops import database
+from redpen.ops import database, registry
 
 Say = Callable[[str], None]
 ASIDE = "redpen_before_restore"
 # rows that `migrate` writes into an empty database by itself
 NOT_DATA = {"django_migrations", "django_content_type", "auth_permission"}
 PLACES = (*archives.FOLDERS, *archives.SINGLE_FILES)
+FOLLOW_UP = "restore.due"  # in DATA_DIR: a backup is back, and what follows is not done; /readyz says so
 COMING = "coming"  # in restore.old: what is being moved in; there once everything has stepped aside
 
 
@@ -61,11 +62,20 @@ def restore(source: Path, *, replace: bool, say: Say) -> dict[str, Any]:
     shutil.rmtree(old, ignore_errors=True)
     say("Migrations since then")
     call_command("migrate", interactive=False, verbosity=0)
+    follow_up(say)
     return manifest
+
+
+def follow_up(say: Say) -> None:
+    """What the apps do after a restore. Where it does not come to its end, /readyz stays red and says how to go on."""
+    for said in registry.restored():
+        say(said)
+    (settings.DATA_DIR / FOLLOW_UP).unlink(missing_ok=True)
 
 
 def _put_in_place(session: psycopg.Connection, manifest: dict, fresh: Path, old: Path, say: Say) -> None:
     try:
+        (settings.DATA_DIR / FOLLOW_UP).write_text("run `manage.py after_restore`\n")
         say("Database")
         _step_aside(session)
         _load(fresh / archives.DUMP)
@@ -78,6 +88,7 @@ def _put_in_place(session: psycopg.Connection, manifest: dict, fresh: Path, old:
             (settings.DATA_DIR / "first_start").write_text("empty\n")  # or the next start would fill in the demo
     except BaseException:
         _undo_unfinished(session, old, say)
+        (settings.DATA_DIR / FOLLOW_UP).unlink(missing_ok=True)
         raise
     session.execute(SQL("DROP SCHEMA {} CASCADE").format(Identifier(ASIDE)))
 

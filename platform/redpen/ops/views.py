@@ -10,6 +10,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from redpen.ops.restore import FOLLOW_UP
+
 
 def check_database() -> str | None:
     with connection.cursor() as cursor:
@@ -42,6 +44,13 @@ def check_durability() -> str | None:
     )
 
 
+def check_restored() -> str | None:
+    """A backup brings back whom people have had erased since: nothing is served before they are erased again."""
+    if (settings.DATA_DIR / FOLLOW_UP).exists():
+        return "a restore is not finished. Run `python manage.py after_restore`."
+    return None
+
+
 def check_redis() -> str | None:
     client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2, socket_timeout=2)
     try:
@@ -55,6 +64,7 @@ CHECKS: dict[str, Callable[[], str | None]] = {
     "database": check_database,
     "migrations": check_migrations,
     "durability": check_durability,
+    "restored": check_restored,
     "redis": check_redis,
 }
 
