@@ -36,6 +36,7 @@ def test_what_was_turned_away_is_listed_with_its_reason_and_the_most_frequent_fi
     shown = page()
     assert shown.index("unavailable") < shown.index("kind.unknown")
     assert "a kind of reaction that is not declared" in shown
+    assert ">7,000<" in shown
     assert ">7<" in shown
     assert "text.unstorable" not in shown
     assert "number.too_large" not in shown
