@@ -105,15 +105,14 @@ def test_every_item_can_be_told_from_every_other(server, client):
     assert datetime.fromisoformat(tap["at"]).tzinfo is not None
 
 
-def test_zero_is_a_value_and_is_sent(server, client):
-    client.feedback.rating("a-1", "helpful", 0)
+def test_zero_and_empty_words_that_mean_something_are_sent(server, client):
     client.responses.send(ASKED, "Five.", turn=0)
-    client.feedback.span("a-1", 0, 1, "F", sentiment=0)
+    client.feedback.rating("a-1", "helpful", 0)
+    client.feedback.span("a-1", 0, 0, "", sentiment=0, replacement="")
     assert client.flush()
-    items = {request["path"].rpartition("/")[2]: request["items"] for request in server.requests}
-    assert items["feedback"][0]["value"] == 0
-    assert items["responses"][0]["turn"] == 0
-    assert (items["feedback"][1]["start"], items["feedback"][1]["sentiment"]) == (0, 0)
+    answer, rating, span = [item for request in server.requests for item in request["items"]]
+    assert (answer["turn"], rating["value"]) == (0, 0)
+    assert {"start": 0, "end": 0, "quote": "", "sentiment": 0, "replacement": ""}.items() <= span.items()
 
 
 def test_many_sends_are_few_requests_and_keep_their_order(server, client):

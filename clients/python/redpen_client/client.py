@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -75,6 +75,10 @@ class AsyncReactions(ReactionWriter[Awaitable[None]]):
     def list(self, **filters: Any) -> AsyncIterator[Object]:
         """All that the filters let through, page after page."""
         return self._reader.pages("/reactions", **filters)
+
+
+def exporting(filters: Object, format: str, types: Sequence[str]) -> Object:
+    return {**filters, "format": format, "types": ",".join(types) or None}
 
 
 class _Buffered:
@@ -155,13 +159,15 @@ class Client(_Buffered):
         found: Object = self._reader.get("/rates", **filters)
         return found
 
-    def export(self, **filters: Any) -> Iterator[Object]:
-        """Everything as a stream."""
-        return self._reader.lines("/export", **{**filters, "format": "ndjson"})
+    def export(self, *, types: Sequence[str] = (), **filters: Any) -> Iterator[Object]:
+        """Everything, or some types, as a stream."""
+        return self._reader.lines("/export", **exporting(filters, "ndjson", types))
 
-    def export_to(self, path: str | Path, *, format: str = "parquet", **filters: Any) -> Path:
-        """Everything into a file."""
-        return self._reader.download("/export", path, **{**filters, "format": format})
+    def export_to(
+        self, path: str | Path, *, format: str = "parquet", types: Sequence[str] = (), **filters: Any
+    ) -> Path:
+        """Everything, or some types, into a file."""
+        return self._reader.download("/export", path, **exporting(filters, format, types))
 
     def flush(self, timeout: float | None = 30.0) -> bool:
         """Send what waits, now. False: some is left when the time is up, or `problem` says why nothing goes."""
@@ -209,13 +215,15 @@ class AsyncClient(_Buffered):
         found: Object = await self._reader.get("/rates", **filters)
         return found
 
-    def export(self, **filters: Any) -> AsyncIterator[Object]:
-        """Everything as a stream."""
-        return self._reader.lines("/export", **{**filters, "format": "ndjson"})
+    def export(self, *, types: Sequence[str] = (), **filters: Any) -> AsyncIterator[Object]:
+        """Everything, or some types, as a stream."""
+        return self._reader.lines("/export", **exporting(filters, "ndjson", types))
 
-    async def export_to(self, path: str | Path, *, format: str = "parquet", **filters: Any) -> Path:
-        """Everything into a file."""
-        return await self._reader.download("/export", path, **{**filters, "format": format})
+    async def export_to(
+        self, path: str | Path, *, format: str = "parquet", types: Sequence[str] = (), **filters: Any
+    ) -> Path:
+        """Everything, or some types, into a file."""
+        return await self._reader.download("/export", path, **exporting(filters, format, types))
 
     async def flush(self, timeout: float | None = 30.0) -> bool:
         """Send what waits, now. False: some is left when the time is up, or `problem` says why nothing goes."""

@@ -116,8 +116,8 @@ class Delivery:
         with self.state:
             self.flushers += 1
             try:
-                if self._empty():
-                    return True
+                if self._empty() or threading.current_thread() is self.thread:
+                    return self._empty()  # on_refused, which asks in the sending thread, cannot wait for it
                 self._try_now()
                 self._wake()
                 self.state.wait_for(
@@ -293,7 +293,11 @@ class Delivery:
         lane = min((lane for lane in self.lanes.values() if lane), key=lambda lane: lane[0].since)
         items = [lane.popleft()]
         size = items[0].size
+        # feedback is refused where its answer has not come: it does not overtake answers
+        behind = self.lanes["responses"] if lane is self.lanes["feedback"] else ()
         while lane and not items[0].withdraws and not lane[0].withdraws:
+            if behind and behind[0].since < lane[0].since:
+                break
             size += lane[0].size
             if len(items) >= self.settings.batch_items or size > self.settings.batch_bytes:
                 break
@@ -313,7 +317,7 @@ class Delivery:
             self._drop(torn, "lines of the spool that cannot be read")
 
     def _settle(self, batch: Batch, told: Outcome) -> None:
-        refused: list[Refusal] = []
+        refused: list[tuple[Item, Problem]] = []
         with self.state:
             if self.left:  # given up meanwhile
                 return
@@ -336,34 +340,27 @@ class Delivery:
                 self.problem = told.problem
                 self.again.appendleft(batch)
                 self._wait_a_little(LONGEST_WAIT)
+            elif len(batch.items) > 1:
+                # refused as a whole: halved until it is clear which items are meant
+                middle = len(batch.items) // 2
+                self.again.extendleft([Batch(batch.items[middle:]), Batch(batch.items[:middle])])
             else:
-                self._refuse(batch, told, refused)
+                refused.append((batch.items[0], told.problem))
             self.state.notify_all()
-        for one in refused:
-            log.error("redpen: refused: %s %s: %s", one.path, one.id or "(without a name)", one.problem)
-            self._tell(one)
+        self._tell(refused)
 
-    def _judge(self, batch: Batch, told: Judged, refused: list[Refusal]) -> list[Item]:
+    def _judge(self, batch: Batch, told: Judged, refused: list[tuple[Item, Problem]]) -> list[Item]:
+        """The items that are to be sent again."""
         again = []
         for item, fate in zip(batch.items, told.fates):
             if fate.status == "retry":
                 again.append(item)
-                continue
-            if fate.status == "refused":
-                refused.append(Refusal(item.path, item.id, item.body, fate.problem or Problem.of(None, 422)))
-            setattr(self.stats, fate.status, getattr(self.stats, fate.status) + 1)
-            self._release(item)
+            elif fate.status == "refused":
+                refused.append((item, fate.problem or Problem.of(None, 422)))
+            else:
+                setattr(self.stats, fate.status, getattr(self.stats, fate.status) + 1)
+                self._release(item)
         return again
-
-    def _refuse(self, batch: Batch, told: Refused, refused: list[Refusal]) -> None:
-        """A request that was refused as a whole is halved until it is clear which items are meant."""
-        if len(batch.items) > 1:
-            middle = len(batch.items) // 2
-            self.again.extendleft([Batch(batch.items[middle:]), Batch(batch.items[:middle])])
-            return
-        refused.append(Refusal(batch.items[0].path, batch.items[0].id, batch.items[0].body, told.problem))
-        self.stats.refused += 1
-        self._release(batch.items[0])
 
     def _wait_a_little(self, after: float | None) -> None:
         """Twice as long each time, with chance in it so that many clients do not come back at one moment."""
@@ -371,12 +368,20 @@ class Delivery:
         self.failures += 1
         self.not_before = monotonic() + max(after or 0.0, random.uniform(longest / 2, longest))
 
-    def _tell(self, refusal: Refusal) -> None:
-        if self.settings.on_refused is not None:
+    def _tell(self, refused: list[tuple[Item, Problem]]) -> None:
+        """What is refused counts as held until it was told: whoever flushes has heard of it."""
+        for item, problem in refused:
+            log.error("redpen: refused: %s %s: %s", item.path, item.id or "(without a name)", problem)
             try:
-                self.settings.on_refused(refusal)
+                if self.settings.on_refused is not None:
+                    self.settings.on_refused(Refusal(item.path, item.id, item.body, problem))
             except Exception:  # theirs
                 log.exception("redpen: on_refused failed")
+            with self.state:
+                if not self.left:
+                    self.stats.refused += 1
+                    self._release(item)
+                    self.state.notify_all()
 
     def after_fork(self) -> None:
         """In the child: its own lock, connections and spool file."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+MEANT_EMPTY = {"quote", "replacement"}  # a place where something is missing; a phrase that should go
 OVERHEAD = 200  # bytes that an item costs in memory beside its JSON, about
 
 
@@ -30,7 +31,11 @@ class Item:
     @classmethod
     def of(cls, path: str, fields: Mapping[str, Any]) -> Item:
         """From the fields that were given; None and empty ones are left out."""
-        given = {name: value for name, value in fields.items() if not absent(value)}
+        given = {
+            name: value
+            for name, value in fields.items()
+            if not absent(value) or (name in MEANT_EMPTY and value is not None)
+        }
         return cls(path=path, body=encoded(given), id=given.get("id"))
 
 

@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,17 @@ COME_AGAIN = {429, 502, 503, 504}
 Object = dict[str, Any]
 
 
-def parameters(filters: Object) -> dict[str, str]:
-    """As the query holds them; what is None is left out."""
+def parameters(filters: Object) -> dict[str, str | list[str]]:
+    """As the query holds them; what is None is left out, a list repeats its name."""
     return {name: plain(value) for name, value in filters.items() if value is not None}
 
 
-def plain(value: Any) -> str:
+def plain(value: Any) -> str | list[str]:
+    if isinstance(value, (list, tuple)):
+        return [str(plain(one)) for one in value]
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(plain, value))
-    return str(value)
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def wait_before(attempt: int, reply: httpx.Response | None) -> float:
@@ -46,6 +45,14 @@ def answer_of(reply: httpx.Response) -> Any:
     if reply.is_success:
         return reply.json()
     raise ApiError(Problem.of_reply(reply))
+
+
+@contextmanager
+def reaching(http: httpx.Client | httpx.AsyncClient) -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise Away(f"{http.base_url} cannot be reached, or broke off: {error}") from error
 
 
 def lines_of(line: str) -> Iterator[Object]:
@@ -74,8 +81,8 @@ class Reader:
                 return
 
     def lines(self, path: str, **filters: Any) -> Iterator[Object]:
-        """A stream of JSON lines; a stream that breaks is not begun again."""
-        with self.http.stream("GET", path, params=parameters(filters)) as reply:
+        """A stream of JSON lines. Raises Away where it breaks off; it is not begun again."""
+        with reaching(self.http), self.http.stream("GET", path, params=parameters(filters)) as reply:
             if not reply.is_success:
                 reply.read()
                 answer_of(reply)
@@ -85,7 +92,7 @@ class Reader:
     def download(self, path: str, to: str | Path, **filters: Any) -> Path:
         """Into a file, which is there whole or not at all."""
         draft = Path(f"{to}.part")
-        with self.http.stream("GET", path, params=parameters(filters)) as reply:
+        with reaching(self.http), self.http.stream("GET", path, params=parameters(filters)) as reply:
             if not reply.is_success:
                 reply.read()
                 answer_of(reply)
@@ -133,25 +140,27 @@ class AsyncReader:
                 return
 
     async def lines(self, path: str, **filters: Any) -> AsyncIterator[Object]:
-        """A stream of JSON lines; a stream that breaks is not begun again."""
-        async with self.http.stream("GET", path, params=parameters(filters)) as reply:
-            if not reply.is_success:
-                await reply.aread()
-                answer_of(reply)
-            async for line in reply.aiter_lines():
-                for one in lines_of(line):
-                    yield one
+        """A stream of JSON lines. Raises Away where it breaks off; it is not begun again."""
+        with reaching(self.http):
+            async with self.http.stream("GET", path, params=parameters(filters)) as reply:
+                if not reply.is_success:
+                    await reply.aread()
+                    answer_of(reply)
+                async for line in reply.aiter_lines():
+                    for one in lines_of(line):
+                        yield one
 
     async def download(self, path: str, to: str | Path, **filters: Any) -> Path:
         """Into a file, which is there whole or not at all."""
         draft = Path(f"{to}.part")
-        async with self.http.stream("GET", path, params=parameters(filters)) as reply:
-            if not reply.is_success:
-                await reply.aread()
-                answer_of(reply)
-            with draft.open("wb") as file:
-                async for chunk in reply.aiter_bytes():
-                    file.write(chunk)
+        with reaching(self.http):
+            async with self.http.stream("GET", path, params=parameters(filters)) as reply:
+                if not reply.is_success:
+                    await reply.aread()
+                    answer_of(reply)
+                with draft.open("wb") as file:
+                    async for chunk in reply.aiter_bytes():
+                        file.write(chunk)
         return draft.replace(to)
 
     async def close(self) -> None:

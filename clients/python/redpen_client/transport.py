@@ -151,8 +151,10 @@ def fates_of(told: object) -> list[Fate] | None:
         status = one.get("status") if isinstance(one, dict) else None
         if status not in ("stored", "repeated", "refused", "retry"):
             return None
-        problem = one.get("problem")
-        fates.append(Fate(status, None if problem is None and status != "refused" else Problem.of(problem, 422)))
+        problem = Problem.of(one.get("problem"), 422) if status in ("refused", "retry") else None
+        if status == "refused" and problem and problem.status in (401, 403):
+            status = "retry"  # the key ended just now, which is not the item's fault; the next request will say so
+        fates.append(Fate(status, problem))
     return fates
 
 

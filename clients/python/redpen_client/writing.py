@@ -129,7 +129,9 @@ class ReactionWriter(Generic[Sent]):
 
 
 class FeedbackWriter(Generic[Named]):
-    """What users say beyond a tap. `response` is an answer's id, yours or ours."""
+    """What users say beyond a tap. `response` is an answer's id, yours or ours; unlike for reactions, it must have come
+    before. What this client sends keeps that order.
+    """
 
     def __init__(self, put: Callable[[Item], Named]) -> None:
         self._put = put
@@ -141,21 +143,24 @@ class FeedbackWriter(Generic[Named]):
         end: int,
         quote: str,
         *,
-        sentiment: int = -1,
+        sentiment: int | None = None,
         severity: int | None = None,
         label: str = "",
         critique: str = "",
-        replacement: str = "",
+        replacement: str | None = None,
         part: str = "",
         **shared: Any,
     ) -> Named:
-        """A phrase that is wrong or good, and why. Offsets are half-open and count code points; the quote must fit."""
+        """A phrase that is wrong or good (sentiment -1, 0, 1), and why. Offsets are half-open and count code points of
+        the stored text; the quote must be what stands there. An empty one says that something is missing; an empty
+        replacement, that the phrase should go.
+        """
         said = {"sentiment": sentiment, "severity": severity, "label": label, "critique": critique}
         where = {"response": response, "part": part, "start": start, "end": end, "quote": quote}
         return self.send("span", {**where, **said, "replacement": replacement}, **shared)
 
     def critique(self, response: str, text: str, *, verdict: str = "", **shared: Any) -> Named:
-        """Words on the whole answer."""
+        """Words on the whole answer; the verdict is good or bad."""
         return self.send("critique", {"response": response, "text": text, "verdict": verdict}, **shared)
 
     def rating(self, response: str, dimension: str, value: float, **shared: Any) -> Named:
@@ -175,10 +180,11 @@ class FeedbackWriter(Generic[Named]):
         strength: int | None = None,
         dimension: str = "",
         reason: str = "",
+        shown_first: str = "",
         **shared: Any,
     ) -> Named:
         """Of two answers to one prompt, which is better: choice is a, b, tie or neither."""
-        compared = {"strength": strength, "dimension": dimension, "reason": reason}
+        compared = {"strength": strength, "dimension": dimension, "reason": reason, "shown_first": shown_first}
         return self.send("preference", {"a": a, "b": b, "choice": choice, **compared}, **shared)
 
     def outcome(
@@ -191,7 +197,7 @@ class FeedbackWriter(Generic[Named]):
         value: float | None = None,
         **shared: Any,
     ) -> Named:
-        """What happened afterwards; stage: at once or in hindsight."""
+        """What happened afterwards; the stage is at_once or hindsight."""
         fields = {"response": response, "stage": stage, "action": action, "result": result, "value": value}
         return self.send("outcome", fields, **shared)
 
@@ -205,6 +211,8 @@ class FeedbackWriter(Generic[Named]):
         at: datetime | None = None,
         metadata: Object | None = None,
     ) -> Named:
-        """Feedback of any type of the API. The methods above take id, user, at and metadata too. Gives its id."""
+        """Feedback of any type of the API (a ranking, choice or report, say). The methods above take id, user, at and
+        metadata too. Gives its id.
+        """
         shared = {"id": id or new_id(), "user": user, "at": moment(at), "metadata": metadata}
         return self._put(Item.of("feedback", {"type": type, **fields, **shared}))
