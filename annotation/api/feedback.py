@@ -44,7 +44,7 @@ class RetractedOutput(serializers.Serializer):
 class FeedbackView(KeyedView):
     scopes: ClassVar[dict[str, str]] = {"POST": "reactions.write"}
 
-    @extend_schema(operation_id="send_feedback", tags=["feedback"])  # annotation.api.schema writes the rest
+    @extend_schema(exclude=True)  # annotation.api.schema describes it as it does the hot path
     def post(self, request: Request) -> HttpResponse:
         limits = Limits()
         body, lines = read_body(request, limits)
@@ -108,7 +108,7 @@ class OneFeedbackView(KeyedView):
         tags=["feedback"],
         summary="Take back what was sent: it stays readable and counts no more. Once more changes nothing.",
         parameters=[OpenApiParameter("name", str, OpenApiParameter.PATH, description="your id or ours")],
-        responses=RetractedOutput,
+        responses={200: RetractedOutput},
     )
     def delete(self, request: Request, name: str) -> Response:
         row = record_named(project=self.project, name=name, test=self.test)

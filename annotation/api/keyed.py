@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.http import HttpResponse
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -51,6 +52,17 @@ class BearerKey(BaseAuthentication):
         return REALM
 
 
+class KeyInTheSchema(OpenApiAuthenticationExtension):
+    target_class = BearerKey
+    name = "key"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        words = (
+            "A key of the project's settings: `Authorization: Bearer rp_...`. It says the project, and live or test."
+        )
+        return {"type": "http", "scheme": "bearer", "description": words}
+
+
 class KeyedView(APIView):
     """`scopes` names what a key must be allowed for each method, `filters` what may stand behind the `?`."""
 
@@ -78,8 +90,11 @@ class KeyedView(APIView):
         return renderer, renderer.media_type
 
     @property
-    def allowed_methods(self) -> list[str]:
-        return sorted({*super().allowed_methods, *self.elsewhere})
+    def default_response_headers(self) -> dict[str, str]:
+        return {
+            **super().default_response_headers,
+            "Allow": ", ".join(sorted({*self.allowed_methods, *self.elsewhere})),
+        }
 
     @property
     def test(self) -> bool:

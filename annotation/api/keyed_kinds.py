@@ -17,7 +17,7 @@ from annotation.api.outputs import once
 from annotation.models import ReactionKind
 
 
-class KindInput(serializers.Serializer):
+class KeyedKindInput(serializers.Serializer):
     key = Text(min_length=1, max_length=40, help_text="a-z, 0-9, - and _: how events name it")
     name = Text(required=False, default="", max_length=60, help_text="for people; made of the key where empty")
     polarity = serializers.ChoiceField([-1, 0, 1], default=0, help_text="1 good, -1 bad, 0 neither")
@@ -31,7 +31,7 @@ class KindsView(KeyedView):
         operation_id="list_reaction_kinds",
         tags=["reactions"],
         summary="The kinds of reactions of this project",
-        responses=shapes.KindsOutput,
+        responses=shapes.KeyedKindsOutput,
     )
     def get(self, request: Request) -> Response:
         rows = ReactionKind.objects.filter(project=self.project).order_by("id")
@@ -41,13 +41,13 @@ class KindsView(KeyedView):
         operation_id="declare_reaction_kind",
         tags=["reactions"],
         summary="Declare a kind of reaction; the same once more changes nothing",
-        request=KindInput,
-        responses=once(shapes.KindOutput),
+        request=KeyedKindInput,
+        responses=once(shapes.KeyedKindOutput),
         examples=[
             OpenApiExample("bookmark", {"key": "bookmark", "name": "Bookmarked", "polarity": 1}, request_only=True)
         ],
     )
     def post(self, request: Request) -> Response:
-        given = read(KindInput, request.data)
+        given = read(KeyedKindInput, request.data)
         row, added = create_kind(author=self.author, project=self.project, **given)
         return Response(shapes.kind(row), status=201 if added else 200)

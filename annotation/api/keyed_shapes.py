@@ -188,12 +188,12 @@ def kind(row: ReactionKind) -> dict[str, Any]:
     return {"key": row.key, "name": row.name, "polarity": row.polarity, "built_in": row.built_in}
 
 
-class KindOutput(serializers.Serializer):
+class KeyedKindOutput(serializers.Serializer):
     key = serializers.CharField()
     name = serializers.CharField()
     polarity = serializers.ChoiceField([-1, 0, 1], help_text="1 good, -1 bad, 0 neither")
     built_in = serializers.BooleanField(help_text="`shown`: that the user saw the answer")
 
 
-class KindsOutput(serializers.Serializer):
-    items = KindOutput(many=True)
+class KeyedKindsOutput(serializers.Serializer):
+    items = KeyedKindOutput(many=True)

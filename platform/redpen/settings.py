@@ -179,7 +179,12 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Redpen",
     "DESCRIPTION": "Answers go in, what people say about them comes back, and models learn from it.",
     "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "annotation.api.schema.complete",  # the hot path, errors, tags
+    ],
 }
 
 # Logs: one JSON object a line, on stderr; ids, never people's text

@@ -86,6 +86,7 @@ URLS: dict[str, Row] = {
     # platform
     "readyz": anybody(GET=200),
     "api-schema": anybody(GET=200),
+    "api_docs": anybody(GET=200),
     "admin:*": staff(),
     # people: pages
     "sign_in": anybody(GET=(200, 302), POST=(302, 422)),
@@ -126,6 +127,11 @@ URLS: dict[str, Row] = {
     "live_settings": project(GET="AD", POST=("A", 422)),
     "reaction_kinds": project(POST=("AD", 422)),
     "reaction_kind": project(POST=("AD", 302, {"name": "Liked", "polarity": "1"}), key="kind"),
+    # privacy
+    "privacy": project(GET="A", POST=("A", 422)),
+    "erasure": project(GET="A", pk="erasure"),
+    "api-erasures": project(GET="A", POST=("A", 422)),
+    "api-erasure": project(GET="A", pk="erasure"),
     # keys and intake: API
     "api-keys": project(GET="AD", POST=("AD", 422)),
     "api-key": project(GET="AD", DELETE=("AD", 204), key_id="key"),
@@ -187,6 +193,7 @@ URLS: dict[str, Row] = {
     "keyed-reactions": keyed("GET"),
     "keyed-reaction": keyed("GET", name="=t-1"),
     "keyed-export": keyed("GET"),
+    "keyed-user": keyed("DELETE", user="=u-1"),
     "keyed-feedback": keyed("POST"),
     "keyed-one-feedback": keyed("DELETE", name="=f-1"),
     "keyed-records": keyed("GET"),
@@ -281,7 +288,9 @@ class World:
 
 
 def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, Any]:
-    from annotation.models import ImportJob, ReactionKind, Webhook, WebhookDelivery
+    from django.utils import timezone
+
+    from annotation.models import Erasure, ImportJob, ReactionKind, Webhook, WebhookDelivery
     from redpen.accounts.actions.invitations import invite
     from redpen.accounts.actions.keys import create_key
     from redpen.accounts.models import Membership
@@ -318,6 +327,7 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
     upload = ImportJob.objects.create(
         project=project, format="jsonl", filename="a.jsonl", path="uploads/none", created_by=first
     )
+    erasure = Erasure.objects.create(project=project, who="0" * 64, until=timezone.now(), asked_by=first)
     hook = Webhook.objects.create(project=project, url="https://hooks.example/", events=["run.failed"])
     delivery = WebhookDelivery.objects.create(
         project=project, webhook=hook, event="run.failed", event_id="1", keys=["1"], payload=[{"id": "1"}]
@@ -335,6 +345,7 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
         "span": spans,
         "assignment": work,
         "import": upload.pk,
+        "erasure": erasure.pk,
         "webhook": hook.pk,
         "delivery": delivery.pk,
         "snapshot": snapshot.pk,

@@ -297,7 +297,7 @@ def test_the_shapes_and_the_schema_say_the_same(both):
     pairs = [
         ("responses", shapes.KeyedAnswerOutput),
         ("reactions", shapes.KeyedReactionOutput),
-        ("reaction-kinds", shapes.KindOutput),
+        ("reaction-kinds", shapes.KeyedKindOutput),
     ]
     for path, output in pairs:
         for row in asks.get(path).json()["items"]:
