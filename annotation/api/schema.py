@@ -6,15 +6,19 @@ structs, the limits, the classes of errors.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import msgspec
 from rest_framework import status
 
 from annotation.api import feedback_shapes
+from annotation.api.base import ProjectView
+from annotation.api.keyed import KeyedView
 from annotation.api.schema_examples import BATCH, FEEDBACK, PROBLEM, REACTION, RESPONSE, SPAN, STORED
 from annotation.intake.limits import MB, Limits
 from annotation.intake.shapes import BatchResult, Problem, ReactionIn, ResponseIn, Result, Retracted
+from redpen.accounts.api import base
 from redpen.accounts.problems import CONTENT_TYPE
 
 Json = dict[str, Any]
@@ -30,8 +34,8 @@ TAGS = {
     "webhooks": "What happens, sent to you.",
     "session": "What Redpen's own pages ask. Signed-in people may use it too; writes need the CSRF token.",
 }
-KEYED = ("key",)
-SESSION = ("cookieAuth",)
+# docstrings of base classes, which speak to those who write endpoints
+TO_OURSELVES = {inspect.getdoc(view) for view in (KeyedView, ProjectView, base.PersonView, base.ProjectView)}
 
 WORDS = {
     400: "It could not be read",
@@ -68,6 +72,7 @@ def complete(result: Json, generator: Any, request: Any, public: bool) -> Json:
         for method, operation in operations.items():
             if method in ("get", "post", "put", "patch", "delete"):
                 finish(path, method, operation)
+    result["paths"] = dict(sorted(result["paths"].items()))
     result["tags"] = [{"name": name, "description": words} for name, words in TAGS.items()]
     result["info"]["x-limits"] = limits()
     return result
@@ -215,6 +220,8 @@ def finish(path: str, method: str, operation: Json) -> None:
         operation["tags"] = ["session"]
     elif operation.get("tags") == ["api"] or not set(operation.get("tags", ())) & set(TAGS):
         operation["tags"] = [path.removeprefix("/api/v1/").partition("/")[0]]
+    if operation.get("description") in TO_OURSELVES:
+        del operation["description"]
     operation.setdefault("summary", operation["operationId"].replace("_", " ").capitalize())
     responses = operation["responses"]
     wanted = READING if method == "get" else WRITING

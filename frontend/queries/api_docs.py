@@ -11,7 +11,7 @@ from typing import Any
 from drf_spectacular.generators import SchemaGenerator
 
 Json = dict[str, Any]
-METHODS = ("get", "post", "put", "patch", "delete")
+METHODS = ("post", "get", "put", "patch", "delete")
 OURS = "session"  # the tag of what Redpen's own pages ask
 
 
