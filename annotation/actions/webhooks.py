@@ -87,7 +87,7 @@ def ping(*, user: User, hook: Webhook) -> WebhookDelivery:
     if not hook.enabled:
         raise Conflict("This webhook is switched off. Switch it on first.", code="webhook.off")
     key = str(new_id())
-    add(hook, Event.TEST, [(key, {"id": key, "webhook": str(hook.pk), "message": "Hello from Redpen."})])
+    add(hook, Event.TEST, [{key: {"id": key, "webhook": str(hook.pk), "message": "Hello from Redpen."}}])
     # somebody is waiting for this one: it need not wait until a receiver in trouble is tried again
     Webhook.objects.filter(pk=hook.pk).update(held_until=None)
     audit.record("webhook.pinged", project=hook.project, actor=user, subject=hook)

@@ -130,7 +130,9 @@ class WebhooksView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"GET": "webhooks.see", "POST": "webhooks.change"}
     filters = PAGED
 
-    @extend_schema(summary="Webhooks, newest first", parameters=CURSOR, responses=WebhooksOutput)
+    @extend_schema(
+        operation_id="list_webhooks", summary="Webhooks, newest first", parameters=CURSOR, responses=WebhooksOutput
+    )
     def get(self, request: Request, slug: str) -> Response:
         rows, following = page(Webhook.objects.filter(project=self.project), request.query_params)
         return Response({"items": [shape(row) for row in rows], "next": following})
@@ -153,7 +155,7 @@ class WebhookView(ProjectView):
     def hook(self, pk: UUID) -> Webhook:
         return self.get_object(Webhook.objects.all(), pk=pk)
 
-    @extend_schema(summary="One webhook", responses=WebhookOutput)
+    @extend_schema(operation_id="get_webhook", summary="One webhook", responses=WebhookOutput)
     def get(self, request: Request, slug: str, pk: UUID) -> Response:
         return Response(shape(self.hook(pk)))
 

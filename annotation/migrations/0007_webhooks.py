@@ -2,7 +2,6 @@
 
 import annotation.models.webhooks
 import django.contrib.postgres.fields
-import django.contrib.postgres.indexes
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import redpen.accounts.ids
@@ -51,7 +50,7 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
                 ('event', models.CharField(choices=[('reaction.created', 'a user reacted, or was shown an answer'), ('response.created', 'an answer came in'), ('record.created', 'somebody marked, judged, compared or rewrote an answer'), ('run.succeeded', 'a training run made its model'), ('run.failed', 'a training run failed'), ('model.promoted', 'a model went into production'), ('webhook.test', 'somebody pressed ping')], max_length=40)),
                 ('event_id', models.CharField(help_text='of the emission: repeated, it adds nothing', max_length=100)),
-                ('keys', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), help_text='of the events inside, each told once to a webhook', size=None)),
+                ('keys', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), help_text='of the events inside: ids of what they are about', size=None)),
                 ('payload', models.JSONField(help_text='the events: a list')),
                 ('state', models.CharField(choices=[('due', 'due'), ('sending', 'being sent'), ('failed', 'failed, will be tried again'), ('delivered', 'delivered'), ('given_up', 'given up')], default='due', max_length=10)),
                 ('due_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), null=True)),
@@ -63,7 +62,7 @@ class Migration(migrations.Migration):
                 ('took_ms', models.PositiveIntegerField(help_text='the last try', null=True)),
                 ('ended_at', models.DateTimeField(null=True)),
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.project')),
-                ('webhook', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='annotation.webhook')),
+                ('webhook', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='annotation.webhook')),
             ],
         ),
         migrations.AddIndex(
@@ -88,15 +87,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='webhookdelivery',
+            index=models.Index(condition=models.Q(('state', 'sending')), fields=['webhook'], name='delivery_flying'),
+        ),
+        migrations.AddIndex(
+            model_name='webhookdelivery',
             index=models.Index(fields=['webhook', '-id'], name='delivery_newest'),
         ),
         migrations.AddIndex(
             model_name='webhookdelivery',
             index=models.Index(condition=models.Q(('ended_at__isnull', False)), fields=['ended_at'], name='delivery_by_age'),
-        ),
-        migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=django.contrib.postgres.indexes.GinIndex(fields=['keys'], name='delivery_keys'),
         ),
         migrations.AddConstraint(
             model_name='webhookdelivery',

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from uuid import UUID
 
+from django.db import connection
 from django.db.models.functions import Now
 
 from annotation.models.webhooks import WebhookDelivery
@@ -22,10 +23,22 @@ def clean_up(most: int = 2000) -> int:
     return WebhookDelivery.objects.filter(pk__in=oldest).delete()[0]
 
 
+FORGET = """
+DELETE FROM annotation_webhookdelivery WHERE id IN (
+    SELECT d.id FROM annotation_webhookdelivery d CROSS JOIN LATERAL unnest(d.keys) AS told
+    JOIN unnest(%(keys)s::varchar[]) AS wanted ON wanted = told WHERE d.project_id = %(project)s
+)
+"""
+
+
 def forget(*, project_id: UUID, keys: Iterable[str] = (), external_user: str = "") -> int:
     """Erasing: deliveries that tell about these records, or in whose payload this user is named, go altogether."""
     rows = WebhookDelivery.objects.filter(project_id=project_id)
-    gone = rows.filter(keys__overlap=list(keys)).delete()[0] if keys else 0
+    gone = 0
+    if wanted := list(keys):
+        with connection.cursor() as cursor:
+            cursor.execute(FORGET, {"project": project_id, "keys": wanted})
+            gone = cursor.rowcount
     if external_user:
         gone += rows.filter(payload__contains=[{"user": external_user}]).delete()[0]
     return gone

@@ -11,8 +11,8 @@ For a pass that sees many (annotation.actions.counting), inside the transaction 
         emit_many(project_id=project_id, event="reaction.created", test=False,
                   items=[(str(row.pk), payloads.reaction(row)) for row in rows])
 
-An event with a key that a webhook was told of before adds nothing for that webhook, however it is batched the second
-time. Neither function asks the network or waits; a bell is rung after the commit, and a sweeper finds what it misses.
+The same emission repeated (the same keys, in the same order) adds nothing. Neither function asks the network or waits:
+a bell is rung after the commit, and a sweeper finds what it misses.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 
 from annotation.models.webhooks import Webhook, WebhookDelivery
@@ -45,15 +45,16 @@ def emit(*, project: Project, event: str, key: str, data: dict[str, Any], test: 
 
 
 def emit_many(*, project_id: UUID, event: str, items: Sequence[Item], test: bool = False) -> int:
-    """Write what every webhook that listens has not heard of yet, up to 100 events in one delivery.
+    """Write a due row for every webhook that listens, up to 100 events in one delivery.
 
     Give `items` as (key, payload), the payload JSON-ready. Call it in the transaction of what happened (or, for a pass
     over many rows, of the pass's cursor). How many deliveries that makes.
     """
     if not items:
         return 0
-    hooks = hooks_for(project_id=project_id, event=event, test=test).select_related("project").order_by("id")
-    return sum(add(hook, event, items) for hook in hooks if not overflows(hook))
+    hooks = list(hooks_for(project_id=project_id, event=event, test=test).select_related("project").order_by("id"))
+    batches = list(parts(items)) if hooks else []
+    return sum(add(hook, event, batches) for hook in hooks if not overflows(hook))
 
 
 def hooks_for(*, project_id: UUID, event: str, test: bool = False) -> QuerySet[Webhook]:
@@ -67,66 +68,59 @@ def listening(*events: str) -> set[tuple[UUID, bool, str]]:
     return {(project, test, event) for project, test, wanted in hooks for event in wanted if event in events}
 
 
-def add(hook: Webhook, event: str, items: Sequence[Item]) -> int:
-    """Due rows for one webhook."""
-    known = heard_of(hook, event, [key for key, _ in items])
-    fresh = {key: fitted(data) for key, data in items if key not in known}
+def add(hook: Webhook, event: str, batches: Iterable[dict[str, Any]]) -> int:
+    """Due rows for one webhook; how many are new."""
     rows = [
         WebhookDelivery(
             project_id=hook.project_id,
             webhook=hook,
             event=event,
-            event_id=name_of(event, list(part)),
-            keys=list(part),
-            payload=list(part.values()),
+            event_id=name_of(event, list(batch)),
+            keys=list(batch),
+            payload=list(batch.values()),
         )
-        for part in parts(fresh)
+        for batch in batches
     ]
-    if rows:
-        WebhookDelivery.objects.bulk_create(rows, ignore_conflicts=True)
+    # the unique index on (webhook, event_id) decides, for two who tell the same at the same time as well
+    WebhookDelivery.objects.bulk_create(rows, ignore_conflicts=True)
+    added = WebhookDelivery.objects.filter(pk__in=[row.pk for row in rows]).count()
+    if added:
         transaction.on_commit(ring)
-    return len(rows)
-
-
-HEARD = """
-SELECT DISTINCT k FROM annotation_webhookdelivery d CROSS JOIN LATERAL unnest(d.keys) AS k
-WHERE d.keys && %(keys)s::varchar[] AND d.webhook_id = %(hook)s AND d.event = %(event)s
-    AND k = ANY (%(keys)s::varchar[])
-"""
-
-
-def heard_of(hook: Webhook, event: str, keys: list[str]) -> set[str]:
-    """Those of the keys that this webhook has a delivery about."""
-    with connection.cursor() as cursor:
-        cursor.execute(HEARD, {"keys": keys, "hook": hook.pk, "event": event})
-        return {row[0] for row in cursor.fetchall()}
+    return added
 
 
 def name_of(event: str, keys: list[str]) -> str:
-    """The name of an emission: two that race with the same events in them meet at the unique index."""
-    if len(keys) == 1:
-        return f"{event}:{keys[0]}"[:100]
+    """The name of an emission: the same events make the same name."""
+    whole = f"{event}:{keys[0]}"
+    if len(keys) == 1 and len(whole) <= 100:
+        return whole
     return f"{event}:{sha256(chr(10).join(keys).encode()).hexdigest()}"
 
 
-def parts(fresh: dict[str, str]) -> Iterable[dict[str, Any]]:
-    """Deliveries' worth of events, by number and by size."""
-    part: dict[str, Any] = {}
-    size = 0
-    for key, text in fresh.items():
-        if part and (len(part) == MOST_EVENTS or size + len(text) > MOST_BYTES):
-            yield part
-            part, size = {}, 0
-        part[key] = json.loads(text)
-        size += len(text)
-    if part:
-        yield part
+def parts(items: Sequence[Item]) -> Iterable[dict[str, Any]]:
+    """Deliveries' worth of events, by number and by size: {key: event}."""
+    batch: dict[str, Any] = {}
+    total = 0
+    for key, data in items:
+        fitting, size = fitted(data)
+        if batch and (len(batch) == MOST_EVENTS or total + size > MOST_BYTES):
+            yield batch
+            batch, total = {}, 0
+        batch[key] = fitting
+        total += size
+    if batch:
+        yield batch
 
 
-def fitted(data: dict[str, Any]) -> str:
-    """The event as JSON. Of one that is too large the long fields become null, and `left_out` names them."""
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    if len(text.encode()) <= MOST_ITEM_BYTES:
-        return text
-    long = [name for name, value in data.items() if len(json.dumps(value)) > LONG]
-    return json.dumps({**data, **dict.fromkeys(long), "left_out": long}, ensure_ascii=False)
+def fitted(data: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The event and its size. Of one that is too large the long fields become null, and `left_out` names them."""
+    size = size_of(data)
+    if size <= MOST_ITEM_BYTES:
+        return data, size
+    long = [name for name, value in data.items() if size_of(value) > LONG]
+    data = {**data, **dict.fromkeys(long), "left_out": long}
+    return data, size_of(data)
+
+
+def size_of(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
