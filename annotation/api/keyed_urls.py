@@ -5,7 +5,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from annotation.api import export, feedback, keyed_kinds, keyed_reading, rates
+from annotation.api import erasures, export, feedback, keyed_kinds, keyed_reading, rates
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("responses", keyed_reading.AnswersView.as_view(), name="keyed-responses"),
@@ -14,6 +14,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("reactions/<path:name>", keyed_reading.ReactionView.as_view(), name="keyed-reaction"),
     path("feedback", feedback.FeedbackView.as_view(), name="keyed-feedback"),
     path("feedback/<path:name>", feedback.OneFeedbackView.as_view(), name="keyed-one-feedback"),
+    path("users/<path:user>", erasures.KeyedUserView.as_view(), name="keyed-user"),
     path("export", export.KeyedExportView.as_view(), name="keyed-export"),
     path("records", keyed_reading.RecordsView.as_view(), name="keyed-records"),
     path("rates", rates.KeyedRatesView.as_view(), name="keyed-rates"),

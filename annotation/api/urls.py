@@ -2,7 +2,7 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from annotation.api import assignments, files, intake, judgements, prompts, rates, records, spans, webhooks
+from annotation.api import assignments, erasures, files, intake, judgements, prompts, rates, records, spans, webhooks
 
 of_project: list[URLPattern | URLResolver] = [
     path("tasks", assignments.TasksView.as_view(), name="api-tasks"),
@@ -38,6 +38,8 @@ of_project: list[URLPattern | URLResolver] = [
     path("deliveries/<uuid:pk>/redeliver", webhooks.RedeliverView.as_view(), name="api-delivery-redeliver"),
     path("preferences", judgements.PreferencesView.as_view(), name="api-preferences"),
     path("rates", rates.RatesView.as_view(), name="api-rates"),
+    path("erasures", erasures.ErasuresView.as_view(), name="api-erasures"),
+    path("erasures/<uuid:pk>", erasures.ErasureView.as_view(), name="api-erasure"),
     path("intake", intake.IntakeView.as_view(), name="api-intake"),
     path("reaction-kinds", intake.KindsView.as_view(), name="api-reaction-kinds"),
     path("reaction-kinds/<slug:key>", intake.KindView.as_view(), name="api-reaction-kind"),

@@ -31,6 +31,7 @@ MENU = [
     ("API keys", "keys", "keys.see"),
     ("What came in", "live_arrivals", "intake.see"),
     ("Live settings", "live_settings", "intake.see"),
+    ("Privacy", "privacy", "privacy.erase"),
     ("Webhooks", "webhooks", "webhooks.see"),
     ("Project settings", "project_settings", "project.change"),
 ]

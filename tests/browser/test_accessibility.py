@@ -34,7 +34,9 @@ def violations(page: Page) -> list[str]:
 @pytest.fixture
 def furnished(transactional_db):
     """A project in which something is to be seen on every page, and the values that addresses need."""
-    from annotation.models import ImportJob, SpanCritique, Webhook
+    from django.utils import timezone
+
+    from annotation.models import Erasure, ImportJob, SpanCritique, Webhook
     from annotation.webhooks.outbox import emit
     from training.models import BaseModel, Comparison, ModelVersion, Run, Snapshot, Trial
 
@@ -55,6 +57,12 @@ def furnished(transactional_db):
     about = {"project": project, "comparison": comparison, "run": run, "subject": "raft", "part": "policy"}
     for seed in (0, 1):
         Trial.objects.create(place=f"raft/{seed}/policy", seed=seed, **about)
+    report = {
+        "snapshots": [{"id": str(snapshot.pk), "name": "for a test", "rows": 2, "was": "0" * 64}],
+        "models": [{"id": str(model.pk), "name": "judge v1"}],
+    }
+    about = {"project": project, "who": "0" * 64, "until": timezone.now(), "asked_by": ada, "done_at": timezone.now()}
+    erasure = Erasure.objects.create(counts={"reaction": 2, "response": 1}, report=report, **about)
     hook = Webhook.objects.create(project=project, url="https://hooks.example.com/", events=["run.failed"], failures=1)
     emit(project=project, event="run.failed", key="run-1", data={"id": "run-1"})
     desk.values = {
@@ -73,6 +81,7 @@ def furnished(transactional_db):
     }
     # one name, another object: (route, part) where the part's name does not say which
     desk.values_of = {"answer": {"pk": str(answer.pk)}, "live_answer": {"pk": str(answer.pk)}}
+    desk.values_of["erasure"] = {"pk": str(erasure.pk)}
     desk.values_of["import_job"] = desk.values_of["import_again"] = {"pk": str(job.pk)}
     for name in ("webhook", "webhook_switch", "webhook_rotate", "webhook_ping"):
         desk.values_of[name] = {"pk": str(hook.pk)}

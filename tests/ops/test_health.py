@@ -2,6 +2,7 @@
 
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 
 from redpen.ops import views
 
@@ -11,7 +12,7 @@ def test_readyz_is_green_when_every_part_answers(client):
     answer = client.get("/readyz")
     assert answer.status_code == 200, answer.content
     assert answer.json()["ready"] is True
-    assert set(answer.json()["checks"]) == {"database", "migrations", "durability", "redis"}
+    assert set(answer.json()["checks"]) == {"database", "migrations", "durability", "restored", "redis"}
 
 
 @pytest.mark.django_db
@@ -43,6 +44,17 @@ def test_readyz_refuses_a_postgres_that_may_lose_what_it_acknowledged(client, se
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "fsync" in answer.json()["checks"]["durability"]["reason"]
+
+
+@pytest.mark.django_db
+def test_readyz_is_red_until_a_restore_has_come_to_its_end(client, settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+    (tmp_path / "restore.due").write_text("x")
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "after_restore" in answer.json()["checks"]["restored"]["reason"]
+    call_command("after_restore")
+    assert client.get("/readyz").json()["checks"]["restored"]["ok"] is True
 
 
 @pytest.mark.django_db

@@ -35,6 +35,7 @@ from annotation.models import (
     WebhookDelivery,
 )
 from annotation.pseudonyms import pseudonym
+from redpen.accounts.ids import new_id
 from redpen.accounts.models import AuditEvent
 from tests.annotation.conftest import make_desk
 from tests.training.factories import make_base, make_model
@@ -350,16 +351,11 @@ def test_the_ledger_names_nobody_and_brings_the_erasing_back(shop):
     assert SECRET not in told
     fill(shop)  # as a backup would; but its rows are younger than the erasing
     assert replay() == 0
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE annotation_reaction DISABLE TRIGGER USER")
-        cursor.execute(
-            "UPDATE annotation_reaction SET created_at = %s WHERE external_user = %s AND text LIKE '%%early tap%%'",
-            [row.until - timedelta(hours=1), WHO],
-        )
-        assert cursor.rowcount == 1
-        cursor.execute("ALTER TABLE annotation_reaction ENABLE TRIGGER USER")
+    back = Reaction.objects.get(external_user=WHO, text=words("early tap"))
+    back.pk, back.dedup, back.created_at = new_id(), uuid4(), row.until - timedelta(hours=1)
+    back.save(force_insert=True)
     assert replay() == 1
-    assert Reaction.objects.filter(external_user=WHO).count() == 1
+    assert Reaction.objects.filter(external_user=WHO).count() == 2
     assert Response.objects.filter(external_user=WHO).count() == 2
     assert replay() == 0
 

@@ -20,6 +20,7 @@ ALLOWED: dict[str, frozenset[str]] = {
     "members.see": EVERYONE,
     "members.change": frozenset({A}),
     "audit.see": frozenset({A, M}),
+    "privacy.erase": frozenset({A}),
     "records.see": frozenset({A, M, D, V}),
     "records.see_own": EVERYONE,
     "records.import": frozenset({A, D}),

@@ -36,6 +36,10 @@ class RestoreRefused(Exception):
     """Nothing was changed; the message says why and what to do."""
 
 
+class RestoreUnfinished(Exception):
+    """The backup is back, and what follows it is not done."""
+
+
 def restore(source: Path, *, replace: bool, say: Say) -> dict[str, Any]:
     """Make database and files what they were when `source` was made; returns its manifest."""
     settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
@@ -68,8 +72,14 @@ def restore(source: Path, *, replace: bool, say: Say) -> dict[str, Any]:
 
 def follow_up(say: Say) -> None:
     """What the apps do after a restore. Where it does not come to its end, /readyz stays red and says how to go on."""
-    for said in registry.restored():
-        say(said)
+    try:
+        for said in registry.restored():
+            say(said)
+    except Exception as error:  # whatever it was: the process ends, and people must hear how to go on
+        raise RestoreUnfinished(
+            f"The backup is restored, but whom the ledger names is not erased again: {error!r}. "
+            "Redpen does not call itself ready before `manage.py after_restore` has come to its end."
+        ) from error
     (settings.DATA_DIR / FOLLOW_UP).unlink(missing_ok=True)
 
 

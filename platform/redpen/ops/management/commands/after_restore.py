@@ -1,4 +1,4 @@
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from redpen.ops import restore
 
@@ -7,5 +7,8 @@ class Command(BaseCommand):
     help = "What follows a restore: erase again whom the ledger names. `restore` does it; this is for other ways."
 
     def handle(self, *args, **options) -> None:
-        restore.follow_up(self.stdout.write)
+        try:
+            restore.follow_up(self.stdout.write)
+        except restore.RestoreUnfinished as error:
+            raise CommandError(str(error)) from error
         self.stdout.write("Done.")

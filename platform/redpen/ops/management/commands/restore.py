@@ -19,6 +19,8 @@ class Command(BaseCommand):
         try:
             with database.running(self.stderr.write):
                 manifest = restore.restore(source, replace=replace, say=self.stderr.write)
+        except restore.RestoreUnfinished as error:
+            raise CommandError(str(error)) from error
         except (
             restore.RestoreRefused,
             archive.ArchiveRefused,
