@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from hashlib import md5
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -17,15 +19,18 @@ from psycopg_pool import AsyncConnectionPool
 from annotation.intake import answers, events, taking_back
 from annotation.intake.directory import Directory, Key
 from annotation.intake.limits import Buckets, Limits
-from annotation.intake.problems import StillRunning, WrongKey, WrongOrigin, as_problem, misfit, unreadable
-from annotation.intake.reading import CallerLeft, Ledger, check_depth, check_numbers, is_lines, read_body
+from annotation.intake.problems import StillRunning, WrongKey, WrongOrigin
+from annotation.intake.reading import CallerLeft, Ledger, begins_array, is_lines, lines_in, read_body, split_array
 from annotation.intake.replies import TAKE_BACK, encoder, preflight, respond, respond_error
-from annotation.intake.shapes import BatchResult, ReactionIn, ResponseIn, Result
+from annotation.intake.shapes import ReactionIn, ResponseIn, Result
+from annotation.intake.taking import BatchReply, Operation, Refused, Taker
 from annotation.intake.tally import Tally
-from annotation.intake.writer import Connector, Job, Keyed, Row, Writer
+from annotation.intake.turns import Turns
+from annotation.intake.writer import Connector, Keyed, Writer
 from redpen.accounts.errors import Broken, Invalid, RedpenError, TooLarge, TooMany, Unavailable
 
 log = logging.getLogger(__name__)
+__all__ = ["Intake", "Refused"]
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -33,18 +38,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 UPKEEP_SECONDS = 5
-PART = 500  # items that are checked between two looks at other requests
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One kind of thing that is sent here."""
-
-    name: str
-    scope: str
-    decode: Callable[[Any], Any]
-    check: Callable[..., Awaitable[Row]]
-    store: Callable[..., Awaitable[None]]
+MOST_REQUESTS = 1000  # of a project at the same time
+COUNTED = 20_000  # lines between two looks at other requests
 
 
 OPERATIONS = {
@@ -65,11 +60,8 @@ class Request:
     key: Key
     scope: Scope
     headers: dict[bytes, bytes]
-    body: bytes = b""
+    body: bytes | bytearray = b""
     items: int = 1
-
-
-split_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Intake:
@@ -86,6 +78,8 @@ class Intake:
         self.ledger = Ledger(self.limits.waiting_bytes * 2)
         self.buckets = Buckets()
         self.tally = Tally()
+        self.turns = Turns()
+        self.present: Counter[str] = Counter()  # requests of each project
         self.running: set[tuple[str, bool, str, str]] = set()
         self.connect = Connector(self.settings_dict())
         self.pool = AsyncConnectionPool(
@@ -99,9 +93,12 @@ class Intake:
         await self.pool.open(wait=False)
         self.directory = Directory(self.pool)
         self.writers = {
-            operation.name: Writer(self.connect, operation.store, self.limits, self.limits.writers)
+            operation.name: Writer(
+                self.connect, operation.store, self.limits, self.limits.writers, lambda: self.turns.shared
+            )
             for operation in OPERATIONS.values()
         }
+        self.taker = Taker(self.limits, self.directory, self.turns, self.writers)
         for writer in self.writers.values():
             writer.start()
         self.upkeep = asyncio.create_task(self._keep_up(), name="intake-upkeep")
@@ -137,11 +134,12 @@ class Intake:
                 key = await self._key(scope, headers, "reactions.write")
                 name = unquote(scope["path"][len(TAKE_BACK) :])
                 reply: Any = await taking_back.take_back(self.pool, key, name)
-                await respond(send, 200, encoder.encode(reply), origin)
+                await respond(send, 200, [encoder.encode(reply)], origin)
             else:
                 key = await self._key(scope, headers, operation.scope)
                 reply, status = await self._receive(operation, key, scope, receive, headers)
-                await respond(send, status, encoder.encode(reply), origin)
+                body = reply.body() if isinstance(reply, BatchReply) else [encoder.encode(reply)]
+                await respond(send, status, body, origin)
         except CallerLeft:
             return
         except RedpenError as error:
@@ -157,15 +155,20 @@ class Intake:
 
     async def _receive(
         self, operation: Operation, key: Key, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
-    ) -> tuple[Result | BatchResult, int]:
+    ) -> tuple[Result | BatchReply, int]:
         """Read the body and take it in; what becomes of it is counted."""
         dropped = headers.get(b"redpen-dropped", b"")
         if dropped.isdigit() and len(dropped) < 10:
             self.tally.add(key, operation.name, "dropped", count=int(dropped))
         request = Request(operation, key, scope, headers)
+        self.turns.note(key.project)
+        self.present[key.project] += 1
         held = 0
         try:
-            request.body = await read_body(receive, headers, self.limits, self.ledger)
+            if self.present[key.project] > MOST_REQUESTS:
+                words = f"This project has {MOST_REQUESTS} requests under way. Send it again when some are answered."
+                raise TooMany(words, retry_after=1)
+            request.body = await read_body(receive, headers, self.limits, self.ledger, self.turns, key.project)
             held = len(request.body)
             reply, status = await self._take(request)
         except RedpenError as error:
@@ -173,6 +176,9 @@ class Intake:
             raise
         finally:
             self.ledger.held -= held
+            self.present[key.project] -= 1
+            if not self.present[key.project]:
+                del self.present[key.project]
         self.tally.reply(key, operation.name, reply)
         return reply, status
 
@@ -206,7 +212,7 @@ class Intake:
             words = f"This key takes {key.per_minute} records a minute. Send it again in {seconds} s."
             raise TooMany(words, retry_after=seconds)
 
-    async def _take(self, request: Request) -> tuple[Result | BatchResult, int]:
+    async def _take(self, request: Request) -> tuple[Result | BatchReply, int]:
         key = request.key
         keyed = keyed_request(request.operation, key, request.headers, request.body)
         if keyed is None:
@@ -220,110 +226,39 @@ class Intake:
         finally:
             self.running.discard(running)
 
-    async def _take_items(self, request: Request, keyed: Keyed | None) -> tuple[Result | BatchResult, int]:
+    async def _take_items(self, request: Request, keyed: Keyed | None) -> tuple[Result | BatchReply, int]:
         operation, key, body = request.operation, request.key, request.body
-        lines = is_lines(request.headers)
-        if not lines and body.lstrip(b" \t\r\n")[:1] != b"[":
+        if is_lines(request.headers):
+            request.items = await self._count_lines(key, body)
+            items: Iterator[Any] = lines_in(body)
+        elif begins_array(body):
+            split = split_array(body, self.limits.batch_items)
+            request.items, items = len(split), iter(split)
+            self._refuse_more(request.items, self.limits.batch_items, "items in one array; NDJSON takes more")
+        else:
             self._meter(request.scope, key, 1)
-            return await self._take_one(operation, key, body, keyed)
-        items: list[Any] = [line for line in body.split(b"\n") if line.strip()] if lines else self._split(body)
-        request.items = len(items)
-        most = self.limits.line_items if lines else self.limits.batch_items
-        if len(items) > most:
-            how = "lines of NDJSON" if lines else "items in one array; NDJSON takes more"
-            raise TooLarge(f"There are {len(items)} items; this takes {most} {how}.", data={"most_items": most})
-        self._meter(request.scope, key, len(items))
-        return await self._take_many(operation, key, items, keyed)
+            return await self.taker.one(operation, key, body, keyed)
+        self._meter(request.scope, key, request.items)
+        reply = await self.taker.many(operation, key, items, keyed)
+        return reply, reply.status
 
-    def _split(self, body: bytes) -> list[Any]:
-        try:
-            return split_array(body)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise unreadable(error) from None
+    async def _count_lines(self, key: Key, body: bytes | bytearray) -> int:
+        count, lines = 0, lines_in(body)
+        while True:
+            await self.turns.take(key.project)
+            some = sum(1 for _ in islice(lines, COUNTED))
+            self.turns.give()
+            count += some
+            self._refuse_more(count, self.limits.line_items, "lines of NDJSON")
+            if some < COUNTED:
+                return count
 
-    async def _take_one(self, operation: Operation, key: Key, body: bytes, keyed: Keyed | None) -> tuple[Result, int]:
-        row = await self._check(operation, key, body, keyed.key if keyed else None)
-        job = Job(project=key.project, rows=(row,), size=len(row.json), keyed=keyed)
-        await self.writers[operation.name].write(job)
-        result = row.result
-        assert result is not None
-        if result.problem is not None:
-            raise Refused(result)
-        return result, 201 if result.status == "stored" else 200
-
-    async def _take_many(
-        self, operation: Operation, key: Key, items: Sequence[Any], keyed: Keyed | None
-    ) -> tuple[BatchResult, int]:
-        results: list[Result | Row] = []
-        waiting: list[tuple[Job, asyncio.Task[None]]] = []
-        writer = self.writers[operation.name]
-        for start in range(0, len(items), PART):
-            rows: list[Row] = []
-            for place, item in enumerate(items[start : start + PART], start):
-                try:
-                    row = await self._check(operation, key, item, f"{keyed.key}/{place}" if keyed else None)
-                except RedpenError as error:
-                    results.append(Result("refused", problem=as_problem(error)))
-                else:
-                    rows.append(row)
-                    results.append(row)
-            if rows:
-                job = Job(project=key.project, rows=rows, size=sum(len(row.json) for row in rows), keyed=keyed)
-                waiting.append((job, asyncio.create_task(writer.write(job))))
-            if len(waiting) >= 4:  # what is ahead of the commits stays small, and others get their turn
-                await asyncio.wait([waiting[-4][1]])
-            elif len(items) > PART:
-                await asyncio.sleep(0)
-        failures = await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
-        self._hear_failures(waiting, failures)
-        fates = [fate.result if isinstance(fate, Row) else fate for fate in results]
-        counts = {"stored": 0, "repeated": 0, "refused": 0, "retry": 0}
-        for fate in fates:
-            counts[fate.status] += 1  # type: ignore[union-attr]
-        whole = counts["refused"] == counts["retry"] == 0
-        return BatchResult(**counts, results=fates), 200 if whole else 207  # type: ignore[arg-type]
-
-    def _hear_failures(self, waiting: Sequence[tuple[Job, Any]], failures: Sequence[BaseException | None]) -> None:
-        """Items of a part that was not written are to be sent again; where no part was, the whole request failed."""
-        failed = [error for error in failures if error is not None]
-        for error in failed:
-            if not isinstance(error, RedpenError) or (len(failed) == len(failures)) or isinstance(error, Invalid):
-                raise error
-        for (job, _), error in zip(waiting, failures, strict=True):
-            if isinstance(error, RedpenError):
-                problem = as_problem(error)
-                for row in job.rows:
-                    row.result = Result("retry", external_id=row.external_id, problem=problem)
-
-    async def _check(self, operation: Operation, key: Key, item: Any, name: str | None) -> Row:
-        if len(item) > self.limits.item_bytes:
-            most = self.limits.item_bytes // 1024
-            raise TooLarge(
-                f"One item has at most {most} kB, not {len(item) // 1024}.", data={"most_bytes": most * 1024}
-            )
-        try:
-            decoded = operation.decode(item)
-            check_numbers(item)
-            check_depth(item)
-        except msgspec.ValidationError as error:
-            raise misfit(error) from None
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            raise unreadable(error) from None
-        return await operation.check(decoded, key, self.directory, name=name)
+    def _refuse_more(self, count: int, most: int, how: str) -> None:
+        if count > most:
+            raise TooLarge(f"There are {count} items; this takes {most} {how}.", data={"most_items": most})
 
 
-class Refused(RedpenError):
-    """A lone item's result, as the error that it is."""
-
-    def __init__(self, result: Result) -> None:
-        problem = result.problem
-        assert problem is not None
-        faults = [msgspec.to_builtins(fault) for fault in problem.problems]
-        super().__init__(problem.detail, code=problem.code, problems=faults)
-        self.status, self.title = problem.status, problem.title
-
-
-def keyed_request(operation: Operation, key: Key, headers: dict[bytes, bytes], body: bytes) -> Keyed | None:
+def keyed_request(operation: Operation, key: Key, headers: dict[bytes, bytes], body: bytes | bytearray) -> Keyed | None:
     given = headers.get(b"idempotency-key")
     if given is None:
         return None

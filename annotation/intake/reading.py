@@ -9,8 +9,11 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from annotation.intake.limits import MB, Limits
-from annotation.intake.problems import TimedOut
+from annotation.intake.problems import TimedOut, unreadable
+from annotation.intake.turns import Turns
 from redpen.accounts.errors import Invalid, NotReadable, TooLarge, Unavailable, WrongMediaType
 from redpen.accounts.parsing import DEEPEST, depth
 
@@ -20,6 +23,11 @@ JSON_TYPES = {"", "application/json", "text/plain", "application/x-www-form-urle
 LINE_TYPES = {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 
 LONG_NUMBER = re.compile(rb"\d{19}")
+SPACE, TEXT_SPACE = re.compile(rb"[ \t\r\n]*"), re.compile(r"[ \t\r\n]*")
+LINE = re.compile(rb"[^ \t\r\n][^\n]*")
+PIECE = 1 * MB  # unpacked between two looks at other requests
+all_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+scan = json.JSONDecoder().raw_decode
 
 
 class CallerLeft(Exception):
@@ -38,7 +46,9 @@ class Ledger:
         self.held += count
 
 
-async def read_body(receive: Receive, headers: dict[bytes, bytes], limits: Limits, ledger: Ledger) -> bytes:
+async def read_body(
+    receive: Receive, headers: dict[bytes, bytes], limits: Limits, ledger: Ledger, turns: Turns, project: str
+) -> bytes | bytearray:
     """The unpacked body. The caller gives `len(body)` back to the ledger when done.
 
     Raises TooLarge (413), TimedOut (408), WrongMediaType (415), Unavailable (503) and CallerLeft.
@@ -48,54 +58,129 @@ async def read_body(receive: Receive, headers: dict[bytes, bytes], limits: Limit
     coding = headers.get(b"content-encoding", b"identity").decode("latin-1").strip().lower()
     if coding not in ("identity", "gzip", ""):
         raise WrongMediaType(f"Content-Encoding is gzip or nothing, not '{coding[:40]}'.")
-    parts: list[bytes] = []
-    size = 0
+    held = 0
     try:
         async with asyncio.timeout(limits.body_seconds):
-            more = True
+            body, more = await next_part(receive)
+            ledger.add(len(body))
+            held = len(body)
             while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise CallerLeft
-                part = message.get("body", b"")
-                more = message.get("more_body", False)
-                if size + len(part) > limits.body_bytes:
+                part, more = await next_part(receive)
+                if held + len(part) > limits.body_bytes:
                     raise too_large(limits)
                 ledger.add(len(part))
-                size += len(part)
-                parts.append(part)
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
+                held += len(part)
+                body = bytearray(body) if isinstance(body, bytes) else body  # grown in place: there is no second copy
+                body += part
         if coding == "gzip":
-            body = unpacked(body, limits)
-            ledger.add(len(body) - size)
-            size = len(body)
+            packed, body = body, bytearray()
+            pieces = unpacking(packed, limits)
+            piece: bytes | None = b""
+            while piece is not None:
+                ledger.add(len(piece))
+                held += len(piece)
+                body += piece
+                await turns.take(project)
+                try:
+                    piece = next(pieces, None)
+                finally:
+                    turns.give()
+            ledger.held -= len(packed)
+            held -= len(packed)
     except TimeoutError:
-        ledger.held -= size
+        ledger.held -= held
         raise TimedOut(f"The body did not arrive within {limits.body_seconds:.0f} s.") from None
     except BaseException:
-        ledger.held -= size
+        ledger.held -= held
         raise
     return body
 
 
-def unpacked(body: bytes, limits: Limits) -> bytes:
-    """gunzip, which stops at the limit: a bomb is never blown up."""
-    parts: list[bytes] = []
+async def next_part(receive: Receive) -> tuple[bytes, bool]:
+    """What has arrived, and whether more will."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise CallerLeft
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def unpacking(packed: bytes | bytearray, limits: Limits) -> Iterator[bytes]:
+    """gunzip piece by piece, which stops at the limit: a bomb is never blown up.
+
+    The last four bytes say how large it is. Where that is too much it is unpacked once without being kept.
+    """
+    if int.from_bytes(packed[-4:], "little") > limits.body_bytes:
+        for _ in pieces_of(packed, limits):
+            yield b""
+    yield from pieces_of(packed, limits)
+
+
+def pieces_of(packed: bytes | bytearray, limits: Limits) -> Iterator[bytes]:
     size = 0
-    while body:
+    rest: bytes | bytearray = packed
+    while rest:
         stream = zlib.decompressobj(wbits=31)
-        try:
-            part = stream.decompress(body, limits.body_bytes - size + 1)
-        except zlib.error as error:
-            raise NotReadable(f"The body is not gzip: {error}.") from None
-        size += len(part)
-        if size > limits.body_bytes:
-            raise too_large(limits)
-        if not stream.eof:
-            raise NotReadable("The gzip body ends too early.")
-        parts.append(part)
-        body = stream.unused_data
-    return b"".join(parts)
+        while not stream.eof:
+            try:
+                piece = stream.decompress(rest, PIECE)
+            except zlib.error as error:
+                raise NotReadable(f"The body is not gzip: {error}.") from None
+            if not piece and not stream.eof:
+                raise NotReadable("The gzip body ends too early.")
+            size += len(piece)
+            if size > limits.body_bytes:
+                raise too_large(limits)
+            rest = stream.unconsumed_tail
+            yield piece
+        rest = stream.unused_data
+
+
+def unpacked(packed: bytes, limits: Limits) -> bytes:
+    """The same in one go, for threads."""
+    return b"".join(unpacking(packed, limits))
+
+
+def begins_array(body: bytes | bytearray) -> bool:
+    """Whether the JSON is an array."""
+    start = SPACE.match(body).end()  # type: ignore[union-attr]
+    return body[start : start + 1] == b"["
+
+
+def split_array(body: bytes | bytearray, most: int) -> list[Any]:
+    """The items of a JSON array, each as JSON; raises TooLarge where there are more than `most`.
+
+    msgspec is quick, but makes an object of each of a million zeros; where there could be so many, they are counted
+    with care.
+    """
+    try:
+        if body.count(b",") <= 50 * most:
+            return all_items(body)
+        return careful_items(body.decode(), most)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise unreadable(error) from None
+
+
+def careful_items(text: str, most: int) -> list[bytes]:
+    """One item after the other, `most` + 1 at most; what is no JSON raises ValueError."""
+    items: list[bytes] = []
+    place = TEXT_SPACE.match(text, text.index("[") + 1).end()  # type: ignore[union-attr]
+    while len(items) <= most:
+        _, end = scan(text, place)
+        items.append(text[place:end].encode())
+        place = TEXT_SPACE.match(text, end).end()  # type: ignore[union-attr]
+        if text[place : place + 1] == "]":
+            if text[place + 1 :].strip(" \t\r\n"):
+                raise ValueError(f"something follows the array at character {place + 1}")
+            return items
+        if text[place : place + 1] != ",":
+            raise ValueError(f"there is no comma at character {place}")
+        place = TEXT_SPACE.match(text, place + 1).end()  # type: ignore[union-attr]
+    return items
+
+
+def lines_in(body: bytes | bytearray) -> Iterator[bytes | bytearray]:
+    """The lines of NDJSON that hold something, found one at a time."""
+    return (found[0] for found in LINE.finditer(body))
 
 
 def too_large(limits: Limits) -> TooLarge:

@@ -19,7 +19,7 @@ encoder = msgspec.json.Encoder()
 async def respond(
     send: Send,
     status: int,
-    body: bytes,
+    body: Sequence[bytes],
     origin: bytes | None,
     *,
     kind: bytes = b"application/json",
@@ -27,7 +27,7 @@ async def respond(
 ) -> None:
     headers = [
         (b"content-type", kind),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", str(sum(map(len, body))).encode()),
         (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
         *more,
@@ -35,7 +35,9 @@ async def respond(
     if origin:
         headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    for piece in body[:-1]:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": body[-1]})
 
 
 async def respond_error(send: Send, error: RedpenError, origin: bytes | None) -> None:
@@ -47,7 +49,7 @@ async def respond_error(send: Send, error: RedpenError, origin: bytes | None) ->
     if error.status in (408, 413, 503):  # the rest of a body may still be on its way
         more.append((b"connection", b"close"))
     body = encoder.encode(error.as_problem())
-    await respond(send, error.status, body, origin, kind=b"application/problem+json", more=more)
+    await respond(send, error.status, [body], origin, kind=b"application/problem+json", more=more)
 
 
 async def preflight(scope: Scope, send: Send) -> None:
@@ -65,4 +67,4 @@ async def preflight(scope: Scope, send: Send) -> None:
     if b"access-control-request-method" not in headers:
         allowed = b"GET, DELETE, OPTIONS" if scope["path"].startswith(TAKE_BACK) else b"GET, POST, OPTIONS"
         more = [(b"allow", allowed)]
-    await respond(send, 200, b"", origin, more=more)
+    await respond(send, 200, [b""], origin, more=more)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 
 from psycopg_pool import AsyncConnectionPool
 
 from annotation.intake.directory import Key
-from annotation.intake.shapes import BatchResult, Result
+from annotation.intake.shapes import Result
+from annotation.intake.taking import BatchReply
 from redpen.accounts.errors import RedpenError
 
 ADD = """
@@ -31,19 +31,14 @@ class Tally:
     def add(self, key: Key, operation: str, outcome: str, code: str = "", count: int = 1) -> None:
         self.counts[key.project, key.test, operation, outcome, code[:60]] += count
 
-    def reply(self, key: Key, operation: str, reply: Result | BatchResult) -> None:
+    def reply(self, key: Key, operation: str, reply: Result | BatchReply) -> None:
         if isinstance(reply, Result):
             return self.add(key, operation, reply.status)
-        self.add(key, operation, "stored", count=reply.stored)
-        self.add(key, operation, "repeated", count=reply.repeated)
-        if reply.refused or reply.retry:
-            self._problems(key, operation, reply.results)
+        self.add(key, operation, "stored", count=reply.counts["stored"])
+        self.add(key, operation, "repeated", count=reply.counts["repeated"])
+        for (status, code), count in reply.problems.items():
+            self.add(key, operation, "limited" if status == "retry" else "refused", code, count)
         return None
-
-    def _problems(self, key: Key, operation: str, results: Iterable[Result]) -> None:
-        for one in results:
-            if one.problem is not None:
-                self.add(key, operation, "limited" if one.status == "retry" else "refused", one.problem.code)
 
     def error(self, key: Key, operation: str, error: RedpenError, items: int) -> None:
         """A request that was refused as a whole: all its items, or one where it was not taken apart."""

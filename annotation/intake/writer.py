@@ -1,7 +1,8 @@
 """Group commit: what many callers bring within a moment is written by one statement and made durable by one commit.
 
 There is no timer. A writer takes all that waits, writes it, and takes what came meanwhile: a lone request is written at
-once, and the groups grow with the load. Projects take turns, so that a flood of one does not stand in another's way.
+once, and the groups grow with the load. Projects take turns, so that a flood of one does not stand in another's way:
+while several send, groups are small, and one connection writes for those only that have little on its way.
 
 A group that Postgres refuses is halved until the row at fault stands alone; the others are stored. A caller who leaves
 does not stop the commit, because it runs in the writer's task and not in the caller's.
@@ -22,6 +23,7 @@ from psycopg import AsyncConnection
 from annotation.intake.limits import Limits
 from annotation.intake.problems import as_problem
 from annotation.intake.shapes import Result
+from annotation.intake.turns import LIGHT
 from redpen.accounts.errors import Invalid, RedpenError, TooMany, Unavailable
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 GROUP_ROWS = 2000
 GROUP_BYTES = 4 * 1024 * 1024
 TURN_ROWS = 500  # of one project before the next one's turn
+SHARED_ROWS = 200  # of a group while several projects send
 ATTEMPTS = 4
 
 
@@ -72,19 +75,37 @@ Store = Callable[[AsyncConnection, Sequence[Row]], Awaitable[None]]
 class Writer:
     """One queue and a few connections. `store` writes rows in one transaction and gives each its result."""
 
-    def __init__(self, connect: Callable[[], Awaitable[AsyncConnection]], store: Store, limits: Limits, writers: int):
-        self.connect, self.store, self.limits, self.writers = connect, store, limits, writers
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[AsyncConnection]],
+        store: Store,
+        limits: Limits,
+        writers: int,
+        shared: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.connect, self.store, self.limits, self.writers, self.shared = connect, store, limits, writers, shared
         self.queues: OrderedDict[str, deque[Job]] = OrderedDict()
         self.sizes: dict[str, int] = {}
+        self.open: dict[str, int] = {}  # rows of a project between `put` and their commit
         self.waiting_bytes = 0
-        self.work = asyncio.Event()
+        self.work, self.light_work = asyncio.Event(), asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self.tasks = [asyncio.create_task(self._run(), name=f"intake-writer-{n}") for n in range(self.writers)]
+        self.tasks = [
+            asyncio.create_task(self._run(express=n == 1), name=f"intake-writer-{n}") for n in range(self.writers)
+        ]
 
     async def write(self, job: Job) -> None:
-        """Return when the job's rows have their results. Raises TooMany or Unavailable when too much waits."""
+        """Return when the job's rows have their results. Raises as `put` does."""
+        self.put(job)
+        await asyncio.shield(job.done)
+
+    def put(self, job: Job) -> None:
+        """Let the job wait for its commit; `job.done` is done after that, or has an Unavailable.
+
+        Raises TooMany or Unavailable when too much waits already.
+        """
         if self.waiting_bytes + job.size > self.limits.waiting_bytes:
             raise Unavailable("Too much waits to be written. Send it again shortly.", retry_after=1)
         if self.sizes.get(job.project, 0) + job.size > self.limits.waiting_bytes // 2:
@@ -93,17 +114,30 @@ class Writer:
         self.queues.setdefault(job.project, deque()).append(job)
         self.sizes[job.project] = self.sizes.get(job.project, 0) + job.size
         self.waiting_bytes += job.size
+        open_rows = self.open[job.project] = self.open.get(job.project, 0) + len(job.rows)
         self.work.set()
-        await asyncio.shield(job.done)
+        if open_rows <= LIGHT or not self.shared():
+            self.light_work.set()
 
-    def _take(self) -> list[Job]:
-        """What goes into the next group: each project's oldest jobs, in turns."""
+    def _take(self, *, light_only: bool = False) -> list[Job]:
+        """What goes into the next group: each project's oldest jobs, in turns.
+
+        While several projects send, a group is small, and those that have little on its way come first.
+        """
+        shared = self.shared()
+        most, turn_rows = (SHARED_ROWS, SHARED_ROWS // 2) if shared else (GROUP_ROWS, TURN_ROWS)
+        projects = deque(self.queues)
+        if shared:
+            light = [project for project in projects if self.open[project] <= LIGHT]
+            heavy = [] if light_only else [project for project in projects if self.open[project] > LIGHT]
+            projects = deque(light + heavy)
         taken: list[Job] = []
         rows = size = 0
-        while self.queues and rows < GROUP_ROWS and size < GROUP_BYTES:
-            project, queue = next(iter(self.queues.items()))
+        while projects and rows < most and size < GROUP_BYTES:
+            project = projects.popleft()
+            queue = self.queues[project]
             turn = 0
-            while queue and turn < TURN_ROWS and rows < GROUP_ROWS and size < GROUP_BYTES:
+            while queue and turn < turn_rows and rows < most and size < GROUP_BYTES:
                 job = queue.popleft()
                 taken.append(job)
                 turn += len(job.rows)
@@ -113,18 +147,30 @@ class Writer:
                 self.waiting_bytes -= job.size
             if queue:
                 self.queues.move_to_end(project)
+                projects.append(project)
             else:
                 del self.queues[project], self.sizes[project]
         if not self.queues:
             self.work.clear()
+            self.light_work.clear()
         return taken
 
-    async def _run(self) -> None:
+    def _close(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            left = self.open[job.project] - len(job.rows)
+            if left:
+                self.open[job.project] = left
+            else:
+                del self.open[job.project]
+
+    async def _run(self, *, express: bool) -> None:
         connection: AsyncConnection | None = None
+        work = self.light_work if express else self.work
         while True:
-            await self.work.wait()
-            jobs = self._take()
+            await work.wait()
+            jobs = self._take(light_only=express)
             if not jobs:
+                work.clear()  # what waits is not for the express
                 continue
             try:
                 if connection is None or connection.closed:
@@ -146,6 +192,8 @@ class Writer:
                 if connection is not None:
                     await connection.close()
                 connection = None
+            finally:
+                self._close(jobs)
 
     async def _write_group(self, connection: AsyncConnection, jobs: Sequence[Job]) -> None:
         if any(job.keyed for job in jobs):

@@ -213,7 +213,7 @@ def test_ndjson_takes_more_than_an_array_and_gzip_too(shop):
     assert (answer.status_code, said["stored"], said["refused"], len(said["results"])) == (207, 2500, 1, 2501)
     assert said["results"][-1]["problem"]["code"] == "request.not_readable"
     assert Reaction.objects.count() == 2500
-    assert len({row.xact for row in Reaction.objects.only("xact")}) <= 5  # committed in groups
+    assert len({row.xact for row in Reaction.objects.only("xact")}) <= 25  # in groups, small ones while others send
     over = shop.send(REACTIONS, [{"kind": "like", "response": "a-1"}] * 1001)
     assert problem(over, 413, "request.too_large")["data"] == {"most_items": 1000}
 
