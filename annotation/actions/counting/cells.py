@@ -32,10 +32,6 @@ SLICES = """
             AND jsonb_typeof(r.metadata -> key) IN ('string', 'number', 'boolean')
     ) one
 """
-DIFFERS = """
-    (x.project_id, x.test, x.left_out, x.at, x.model, x.slices, x.kinds)
-    IS DISTINCT FROM (y.project_id, y.test, y.left_out, y.at, y.model, y.slices, y.kinds)
-"""
 COUNT = f"""
 WITH pair AS MATERIALIZED (
     SELECT DISTINCT * FROM unnest(%(responses)s::uuid[], %(users)s::text[]) AS p(response_id, external_user)
@@ -62,16 +58,20 @@ WITH pair AS MATERIALIZED (
     ) e
     CROSS JOIN LATERAL ({SLICES}) l
     WHERE e.at IS NOT NULL
+), seen AS (
+    SELECT -1 AS sign, x.* FROM before x UNION ALL SELECT 1, y.* FROM after y
 ), changed AS MATERIALIZED (
-    SELECT -1 AS sign, x.* FROM before x LEFT JOIN after y USING (response_id, external_user) WHERE {DIFFERS}
-    UNION ALL
-    SELECT 1, x.* FROM after x LEFT JOIN before y USING (response_id, external_user) WHERE {DIFFERS}
+    -- who counts as before stands there twice, alike; by sorting, because a join of both without hashing is quadratic
+    SELECT * FROM (
+        SELECT c.*, max(sign) OVER (PARTITION BY response_id, external_user) AS latest,
+            count(*) OVER (
+                PARTITION BY response_id, external_user, project_id, test, left_out, at, model, slices, kinds
+            ) AS alike
+        FROM seen c
+    ) c WHERE alike = 1
 ), gone AS (
-    DELETE FROM annotation_exposure x USING before b
-    WHERE (x.response_id, x.external_user) = (b.response_id, b.external_user)
-    AND NOT EXISTS (
-        SELECT FROM after a WHERE (a.response_id, a.external_user) = (b.response_id, b.external_user)
-    )
+    DELETE FROM annotation_exposure x USING changed c
+    WHERE (x.response_id, x.external_user) = (c.response_id, c.external_user) AND c.latest = -1
 ), put AS (
     INSERT INTO annotation_exposure
         (response_id, external_user, project_id, test, left_out, at, model, slices, kinds)
