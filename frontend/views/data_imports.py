@@ -78,6 +78,7 @@ def told(job: ImportJob) -> dict[str, object]:
     kinds = [(kind, taken.get(kind, 0), repeated.get(kind, 0)) for kind in sorted({*taken, *repeated})]
     return {
         "job": job,
+        "left_out": sorted(report.get("left_out", {}).items()),
         "kinds": kinds,
         "refusals": report.get("refusals", []),
         "unlisted": report.get("refused", 0) - len(listed) if job.state == "done" else 0,
