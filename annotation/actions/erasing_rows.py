@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q
 
+from annotation.actions.counting.passes import LOCK
 from annotation.actions.counting.rebuilding import recount_answers
 from annotation.models import (
     Assignment,
@@ -36,9 +37,14 @@ RECORDS: tuple[type[FeedbackRecord], ...] = tuple(kind.model for kind in KINDS.v
 
 
 class Rows:
-    """The rows of one project that are to go, gathered first and deleted then; inside `erasing()`."""
+    """The rows of one project that are to go, gathered first and deleted then; inside `erasing()`.
+
+    From its making to the transaction's end no counting pass goes on: it would wait for our rows, and we for its end.
+    """
 
     def __init__(self, project_id: UUID) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         self.project_id = project_id
         self.responses: set[UUID] = set()
         self.prompts: set[UUID] = set()

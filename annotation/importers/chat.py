@@ -24,21 +24,21 @@ def as_message(value: Any, *, default: str) -> dict[str, Any]:
     role = ROLES.get(said, said)
     message: dict[str, Any] = {"role": role if role in KNOWN else default}
     message["content"] = content_of(next((value[name] for name in ("parts", "content", "text") if value.get(name)), ""))
-    calls = [call for part in value.get("parts") or [] if (call := tool_call(part))]
-    calls += [call for one in value.get("tool_calls") or [] if (call := tool_call(one))]
+    called = parts(value, "parts") + parts(value, "tool_calls")
+    calls = [call for one in called if (call := tool_call(one))]
     if calls:
         message["tool_calls"] = calls
     if isinstance(value.get("name"), str):
         message["name"] = value["name"]
     if role == "tool":
-        ids = [value.get("tool_call_id"), value.get("id"), *(p.get("id") for p in parts(value) if isinstance(p, dict))]
+        ids = [value.get("tool_call_id"), value.get("id"), *(p.get("id") for p in called if isinstance(p, dict))]
         if name := next((one for one in ids if isinstance(one, str)), ""):
             message["tool_call_id"] = name
     return message
 
 
-def parts(message: dict[str, Any]) -> list[Any]:
-    found = message.get("parts")
+def parts(message: dict[str, Any], name: str) -> list[Any]:
+    found = message.get(name)
     return found if isinstance(found, list) else []
 
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from django.utils.dateparse import parse_datetime
 
+from annotation import text as texts
 from annotation.errors import BadValue
 from annotation.importers.base import Faults
 from annotation.importers.chat import as_message, content_of
@@ -79,8 +80,9 @@ class Langfuse(LogImporter):
                 yield from self._score({"trace_id": trace.get("id"), **spelt(one)}, trace)
 
     def _observation(self, row: Row, trace: Row) -> Iterator[Answer]:
-        if str(row["type"]).upper() not in ANSWERS:
-            self.left_out[f"observations of type {str(row['type'])[:20].lower()}"] += 1
+        kind = str(row.get("type") or "unknown").upper()
+        if kind not in ANSWERS:
+            self.left_out[f"observations of type {kind.lower()}" if kind.isalpha() else "other observations"] += 1
             return
         id = needed(row, "id")
         messages, text, steps = messages_of(row.get("input")), *answer_of(row.get("output"))
@@ -94,7 +96,7 @@ class Langfuse(LogImporter):
             messages=messages,
             text=text,
             steps=steps or None,
-            trace=str(row.get("trace_id") or ""),
+            trace=named(row, "trace_id"),
             model=str(first(row, "provided_model_name", "model", "internal_model_id") or ""),
             sampling=sampling_of(row),
             metadata=metadata | (about if isinstance(about, dict) else {"metadata": about} if about else {}),
@@ -145,7 +147,7 @@ class Langfuse(LogImporter):
             raise BadValue("/timestamp", "A score has the time at which it was made.")
         source = str(row.get("source") or "API").upper()
         by = f"langfuse:{first(row, 'author_user_id') or (name if source == 'EVAL' else source.lower())}"
-        shared = {"answer": str(row.get("observation_id") or ""), "trace": str(row.get("trace_id") or ""), "at": at}
+        shared = {"answer": named(row, "observation_id"), "trace": named(row, "trace_id"), "at": at}
         about = trace or (spelt(row["trace"]) if isinstance(row.get("trace"), dict) else {})
         user = self.door.known_user(first(row, "user_id") or first(about, "user_id"))
         shared |= {"by": by, "origin": ORIGINS.get(source, Origin.PROGRAM)}
@@ -316,7 +318,12 @@ def first(row: Row, *names: str) -> Any:
 def needed(row: Row, name: str) -> str:
     if not isinstance(row.get(name), str | int) or row[name] == "":
         raise BadValue(f"/{name}", f"'{name}' is missing.")
-    return str(row[name])
+    return texts.check(str(row[name]), f"/{name}")
+
+
+def named(row: Row, name: str) -> str:
+    """The id of something else, which is looked up."""
+    return texts.check(str(row.get(name) or ""), f"/{name}")
 
 
 def listed(value: Any, pointer: str) -> list[Any]:

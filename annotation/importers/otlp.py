@@ -185,7 +185,8 @@ def plain(value: Any) -> Any:
     if (number := get(value, "intValue")) is not None:
         return int(number) if isinstance(number, str) and re.fullmatch(r"-?\d{1,19}", number) else number
     if (array := get(value, "arrayValue")) is not None:
-        return [plain(one) for one in get(array, "values") or []]
+        values = get(array, "values")
+        return [plain(one) for one in values] if isinstance(values, list) else []
     if (pairs := get(value, "kvlistValue")) is not None:
         return attributes_of(get(pairs, "values") or [])
     return value

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from annotation.importers.chat import as_message, content_of
+from annotation.importers.chat import as_message, content_of, parts
 from annotation.importers.otlp import Call, Event, NotOTLP, parsed
 
 BY_EVENT = {
@@ -139,6 +139,6 @@ def output_of(value: Any) -> Output | None:
 
 def parts_of(message: Any, *kinds: str) -> Iterator[str]:
     if isinstance(message, dict):
-        for part in message.get("parts") or []:
+        for part in parts(message, "parts"):
             if isinstance(part, dict) and part.get("type") in kinds:
                 yield content_of(part.get("content", ""))
