@@ -129,7 +129,9 @@ def run(cursor: Any, *, start: int | None = None, everything: bool = False) -> P
     until, rows, more = bounds(cursor, begin, ENDLESS if everything else horizon)
     here = Pass(rows=rows, more=more, until=until)
     if rows:
-        work(cursor, {"from": begin, "until": until}, here)
+        # what lies behind the cursor's next place comes by again: it is told then, and not twice
+        told = {"from": max(begin, done), "until": min(until, horizon)}
+        work(cursor, {"from": begin, "until": until}, here, told=told)
     if rows:
         cursor.execute(
             "UPDATE annotation_countingcursor SET done = greatest(done, %s), counted_at = clock_timestamp(), "
@@ -186,10 +188,10 @@ END_NAMED = """
 """
 
 
-def work(cursor: Any, window: dict[str, int], here: Pass) -> None:
+def work(cursor: Any, window: dict[str, int], here: Pass, *, told: dict[str, int]) -> None:
     joined = joining.join(cursor, window)
     here.joined = len(joined)
-    tell(cursor, window)
+    tell(cursor, told)
     cursor.execute(TOUCHED, {**window, "joined": joined})
     touched = cursor.fetchall()
     fresh = {row[0] for row in touched}
