@@ -27,7 +27,8 @@ label { display: block; margin: .5em 0 }
 button, textarea { font: inherit; color: inherit; background: var(--redpen-paper, transparent); padding: .3em .6em;
   border: 1px solid var(--redpen-edge, color-mix(in srgb, currentColor 60%, transparent)); border-radius: var(--redpen-radius, 6px) }
 button { cursor: pointer; min-width: 2.5em; min-height: 2.5em }
-button:hover, [aria-pressed=true], [aria-expanded=true] { border-color: currentColor; color: var(--redpen-accent, LinkText) }
+button:hover, [aria-pressed=true], [aria-expanded=true] { border-color: currentColor }
+[aria-pressed=true], [aria-expanded=true] { color: var(--redpen-accent, LinkText) }
 textarea { box-sizing: border-box; width: 100% }
 :focus-visible { outline: 2px solid var(--redpen-accent, LinkText); outline-offset: 2px }
 svg { width: 1.25em; height: 1.25em; vertical-align: middle; fill: none; stroke: currentColor; stroke-width: 2 }

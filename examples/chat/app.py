@@ -73,7 +73,7 @@ class Canned:
 
 @dataclass
 class ModelServer:
-    """A model of the registry; its folder's name is its id."""
+    """A model of the registry, whose folder `models/<id>` is named after it, or a base model."""
 
     url: str
     folder: Path
@@ -83,8 +83,8 @@ class ModelServer:
         return f"chat-example:{self.folder.name[:8]}"
 
     @property
-    def version(self) -> str:
-        return self.folder.name
+    def version(self) -> str | None:
+        return self.folder.name if self.folder.parent.name == "models" else None  # a base model has none
 
     async def answer(self, messages: list[dict[str, str]]) -> tuple[str, dict[str, Any]]:
         sampling = {"max_tokens": 96, "temperature": 0.8, "seed": random.randrange(2**31)}
@@ -109,26 +109,30 @@ class Chat:
         return JSONResponse({"endpoint": self.redpen_url, "key": self.public_key, "model": self.writer.name})
 
     async def chat(self, request: Request) -> JSONResponse:
-        asked = await request.json()
-        messages = [{"role": one["role"], "content": one["content"]} for one in asked["messages"]]
+        try:
+            asked = await request.json()
+            messages = [{"role": str(one["role"]), "content": str(one["content"])} for one in asked["messages"]]
+            user, conversation, parent = asked["user"], asked["conversation"], asked.get("parent") or ""
+            messages[-1]
+        except (ValueError, KeyError, TypeError, IndexError):
+            return JSONResponse({"error": "This is no message."}, status_code=422)
         try:
             text, sampling = await self.writer.answer(messages)
         except (httpx.HTTPError, RuntimeError) as error:
             return JSONResponse({"error": str(error)}, status_code=502)
-        parent = asked.get("parent") or ""
         answer = await self.redpen.responses.send(
             messages,
             text,
             model=self.writer.name,
             model_version=self.writer.version,
             sampling=sampling,
-            user=asked["user"],
-            conversation=asked["conversation"],
+            user=user,
+            conversation=conversation,
             turn=len(messages),
             parent=parent,
         )
         if parent:
-            await self.redpen.reactions.send(parent, "regenerate", user=asked["user"])
+            await self.redpen.reactions.send(parent, "regenerate", user=user)
         return JSONResponse({"id": answer, "text": text})
 
     def application(self) -> Starlette:
@@ -193,7 +197,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--model", help="a model's folder below the data folder, or `newest` policy; else canned answers"
     )
-    parser.add_argument("--model-server", default=os.environ.get("MODEL_SERVER_URL", "http://127.0.0.1:8001"))
+    parser.add_argument("--model-server", default=os.environ.get("MODEL_SERVER_URL"), help="else beside --redpen")
     return parser.parse_args()
 
 
@@ -211,7 +215,9 @@ def main() -> None:
         sys.exit(
             f"There is no model under {chosen.data}/models that writes answers yet. Train one, or leave --model out."
         )
-    writer = ModelServer(chosen.model_server, folder) if folder else Canned()
+    beside = httpx.URL(redpen_url)
+    model_server = chosen.model_server or f"http://{beside.host}:{(beside.port or 80) + 1}"
+    writer = ModelServer(model_server, folder) if folder else Canned()
     chat = Chat(AsyncClient(redpen_url, key), redpen_url, public_key, writer)
     print(f"{origins[0]}  (answers: {writer.name}; feedback goes to {redpen_url})", flush=True)
     uvicorn.run(chat.application(), host="127.0.0.1", port=chosen.port, log_level="warning")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,6 +88,17 @@ def test_an_answer_and_what_its_users_do_arrive_in_the_api_s_words(server, clien
     headers = by_path["/api/v1/responses"]["headers"]
     assert headers["Authorization"] == f"Bearer {KEY}"
     assert headers["Idempotency-Key"]
+
+
+def test_the_quick_start_runs_as_it_is_written(server):
+    readme = (Path(redpen_client.__file__).parents[1] / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1]
+    names = {}
+    exec(code.replace("https://redpen.example.org", server.url).replace("rp_live_...", KEY), names)
+    assert names["redpen"].close()
+    paths = {request["path"] for request in server.requests}
+    assert paths == {"/api/v1/responses", "/api/v1/reactions", "/api/v1/feedback"}
+    assert server.stored[names["answer"]]["text"][:5] == "About"
 
 
 def test_every_item_can_be_told_from_every_other(server, client):
