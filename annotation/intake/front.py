@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import math
 from collections import Counter
@@ -74,6 +75,8 @@ class Intake:
     async def start(self) -> None:
         """In the running loop, on the first request: nothing is connected before it is needed."""
         self.loop = asyncio.get_running_loop()
+        gc.collect()
+        gc.freeze()  # half a million objects of Django and its like: not to be looked through in the middle of requests
         self.limits = Limits()
         self.ledger = Ledger(self.limits.waiting_bytes * 2)
         self.buckets = Buckets()
@@ -232,7 +235,7 @@ class Intake:
             request.items = await self._count_lines(key, body)
             items: Iterator[Any] = lines_in(body)
         elif begins_array(body):
-            split = split_array(body, self.limits.batch_items)
+            split = await split_array(body, self.limits.batch_items, self.turns, key.project)
             request.items, items = len(split), iter(split)
             self._refuse_more(request.items, self.limits.batch_items, "items in one array; NDJSON takes more")
         else:

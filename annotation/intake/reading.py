@@ -146,36 +146,53 @@ def begins_array(body: bytes | bytearray) -> bool:
     return body[start : start + 1] == b"["
 
 
-def split_array(body: bytes | bytearray, most: int) -> list[Any]:
-    """The items of a JSON array, each as JSON; raises TooLarge where there are more than `most`.
+async def split_array(body: bytes | bytearray, most: int, turns: Turns, project: str) -> list[Any]:
+    """The items of a JSON array, each as JSON; `most` + 1 at most. Raises NotReadable where it is none.
 
-    msgspec is quick, but makes an object of each of a million zeros; where there could be so many, they are counted
-    with care.
+    msgspec is quick, but makes an object of each of a million zeros, and refuses the whole array for half a surrogate
+    pair in one item. In such cases the items are looked for one by one.
     """
+    await turns.take(project)
     try:
         if body.count(b",") <= 50 * most:
             return all_items(body)
-        return careful_items(body.decode(), most)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    finally:
+        turns.give()
+    items: list[Any] = []
+    try:
+        found = careful_items(body.decode(), most)
+        more = True
+        while more:
+            await turns.take(project)
+            try:
+                size = 0
+                while size < PIECE // 8 and (item := next(found, None)) is not None:
+                    items.append(item)
+                    size += len(item) + 100
+                more = item is not None
+            finally:
+                turns.give()
+    except (ValueError, RecursionError) as error:
         raise unreadable(error) from None
+    return items
 
 
-def careful_items(text: str, most: int) -> list[bytes]:
+def careful_items(text: str, most: int) -> Iterator[bytes]:
     """One item after the other, `most` + 1 at most; what is no JSON raises ValueError."""
-    items: list[bytes] = []
     place = TEXT_SPACE.match(text, text.index("[") + 1).end()  # type: ignore[union-attr]
-    while len(items) <= most:
+    for _ in range(most + 1):
         _, end = scan(text, place)
-        items.append(text[place:end].encode())
+        yield text[place:end].encode()
         place = TEXT_SPACE.match(text, end).end()  # type: ignore[union-attr]
         if text[place : place + 1] == "]":
             if text[place + 1 :].strip(" \t\r\n"):
                 raise ValueError(f"something follows the array at character {place + 1}")
-            return items
+            return
         if text[place : place + 1] != ",":
             raise ValueError(f"there is no comma at character {place}")
         place = TEXT_SPACE.match(text, place + 1).end()  # type: ignore[union-attr]
-    return items
 
 
 def lines_in(body: bytes | bytearray) -> Iterator[bytes | bytearray]:

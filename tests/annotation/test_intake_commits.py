@@ -214,3 +214,54 @@ def test_two_projects_may_use_the_same_names(shop, server):
     assert shop.react(id="e").json()["status"] == "stored"
     mine = other.react(id="e").json()
     assert (mine["status"], mine.get("response")) == ("stored", None)  # the answer of that name is not theirs
+
+
+@pytest.mark.parametrize(
+    "poison", ['"a\\u0000b"', '"a\\ud800b"', "9" * 25, "[" * 600 + "]" * 600, '"' + "x" * 1_100_000 + '"']
+)
+def test_a_poisoned_item_takes_no_neighbour_with_it(shop, poison):
+    items = [f'{{"kind": "like", "response": "a", "id": "e-{n}"}}' for n in range(5)]
+    items[2] = f'{{"kind": "like", "response": "a", "id": "bad", "metadata": {{"x": {poison}}}}}'
+    for body, kind in (("[" + ",".join(items) + "]", "application/json"), ("\n".join(items), "application/x-ndjson")):
+        answer = shop.send(REACTIONS, body.encode(), **{"Content-Type": kind})
+        assert answer.status_code == 207
+        assert [one["status"] == "refused" for one in answer.json()["results"]] == [False, False, True, False, False]
+    assert Reaction.objects.count() == 4
+
+
+@pytest.mark.parametrize(
+    "body", ["[" + "0," * 2_000_000 + "0]", "[" * 2_000_000, '[{"a":' * 90_000, "[0" + " " * 2_000_000]
+)
+def test_a_bomb_of_json_is_refused_quickly(shop, body):
+    began = time.monotonic()
+    answer = shop.send(REACTIONS, body.encode())
+    assert answer.status_code in (400, 413)
+    assert time.monotonic() - began < 3
+
+
+def test_an_array_with_many_commas_is_taken_apart_all_the_same(shop):
+    text = "," * 600
+    batch = [{"kind": "like", "response": "a", "id": f"e-{n}", "text": text} for n in range(100)]
+    assert shop.send(REACTIONS, batch).json()["stored"] == 100
+    assert shop.send(REACTIONS, json.dumps(batch).encode()[:-1] + b"] x").json()["code"] == "request.not_readable"
+
+
+def test_while_several_projects_send_groups_are_small_and_the_quiet_come_first():
+    import asyncio
+
+    from annotation.intake.limits import Limits
+    from annotation.intake.writer import Job, Row, Writer
+
+    async def first_groups() -> list[list[tuple[str, int]]]:
+        writer = Writer(None, None, Limits(), 2, shared=lambda: True)
+        row = {"json": b"{}", "external_id": None, "content": ""}
+        loud = [Row(name=str(n), source=("k", "loud", False, ""), **row) for n in range(6000)]
+        for n in range(0, 6000, 100):
+            writer.put(Job("loud", loud[n : n + 100], 1))
+        assert not writer.light_work.is_set()
+        writer.put(Job("quiet", [Row(name="q", source=("k", "quiet", False, ""), **row)], 1))
+        assert writer.light_work.is_set()
+        groups = [writer._take(light_only=True), writer._take(light_only=True), writer._take()]
+        return [[(job.project, len(job.rows)) for job in group] for group in groups]
+
+    assert asyncio.run(first_groups()) == [[("quiet", 1)], [], [("loud", 100), ("loud", 100)]]

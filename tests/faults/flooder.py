@@ -135,6 +135,8 @@ class Flood:
                 self.items["unanswered"] += 100
                 continue
             found = self.count("overlap", status, answer, 100)
+            if status not in (200, 207, 429, 503):
+                self.neighbours_refused.append(f"{status} {answer[:200]!r}")
             for place, fate in enumerate(found.get("results", [])):
                 if (fate["status"] == "refused") != (place in poisoned):
                     self.neighbours_refused.append(f"{place}: {fate}")
