@@ -104,7 +104,7 @@ class KeyedUserView(KeyedView):
         tags=["users"],
         summary="Erase a user: what they said, what was written for them, their rows in snapshots",
         parameters=[OpenApiParameter("user", str, OpenApiParameter.PATH, description="as you send it, or its hash")],
-        responses=ErasureOutput,
+        responses={200: ErasureOutput},
     )
     def delete(self, request: Request, user: str) -> Response:
         """Repeated, it erases what came since. A test key erases what test keys sent."""

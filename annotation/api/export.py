@@ -90,13 +90,21 @@ class Placed:
         return self
 
     def __next__(self) -> bytes:
-        return next(self.pieces)
+        try:
+            return next(self.pieces)
+        except BaseException:  # the end too
+            self.close()
+            raise
 
     def close(self) -> None:
         if self.open:
             self.open = False
             places.release()
             self.pieces.close()  # type: ignore[attr-defined]
+
+    def __del__(self) -> None:
+        if getattr(self, "open", False):
+            self.close()
 
 
 def download(pieces: Iterator[bytes], name: str, kind: str) -> StreamingHttpResponse:

@@ -121,11 +121,11 @@ class Taker:
             said.id = name
         line = msgspec.to_builtins(said)
         texts.check_json(line)
-        check_time(said.at, datetime.now(UTC))
+        at = check_time(said.at, datetime.now(UTC)) if said.at is not None else None
         for field in WORDS:
             if line.get(field):
                 line[field] = self.door.clean(line[field])
-        line |= {"by": self.author.agent, "origin": self.fixed, "at": line.get("at")}
+        line |= {"by": self.author.agent, "origin": self.fixed, "at": at.isoformat() if at else None}
         line["key"] = client_key(said.id, test=self.test) if said.id is not None else None
         return Item(said=said, line=line)
 

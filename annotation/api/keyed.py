@@ -6,7 +6,7 @@ session and so no CSRF token; a public key, which stands in web pages, opens non
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
@@ -145,7 +145,7 @@ def moment(params: Any, name: str) -> datetime | None:
         found = None
     if found is None or found.tzinfo is None or not 1970 < found.year < 9999:
         raise BadValue(f"/{name}", f"`{name}` is a time with its zone, such as 2026-11-24T20:00:00Z.")
-    return found
+    return found.astimezone(UTC)  # Postgres takes no offset of 16 hours or more
 
 
 def choice(params: Any, name: str, values: tuple[str, ...], default: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -17,8 +17,13 @@ from annotation.api.outputs import once
 from annotation.models import ReactionKind
 
 
+@extend_schema_field({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,39}$"})
+class KindKey(Text):
+    """As the action wants it, whose words for it are better."""
+
+
 class KeyedKindInput(serializers.Serializer):
-    key = Text(min_length=1, max_length=40, help_text="a-z, 0-9, - and _: how events name it")
+    key = KindKey(min_length=1, max_length=40, help_text="a-z, 0-9, - and _: how events name it")
     name = Text(required=False, default="", max_length=60, help_text="for people; made of the key where empty")
     polarity = serializers.ChoiceField([-1, 0, 1], default=0, help_text="1 good, -1 bad, 0 neither")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -28,7 +29,9 @@ from redpen.accounts.errors import NotFound
 NAMED = 100  # ids that one request may ask for
 PAGE_PARAMETERS = [
     OpenApiParameter("cursor", UUID, description="`next` of the page before"),
-    OpenApiParameter("limit", int, description=f"1 to {MOST}; 50 where nothing is said"),
+    OpenApiParameter(
+        "limit", {"type": "integer", "minimum": 1, "maximum": MOST}, description="50 where nothing is said"
+    ),
     OpenApiParameter(
         "order",
         str,
@@ -38,8 +41,8 @@ PAGE_PARAMETERS = [
     ),
 ]
 PERIOD_PARAMETERS = [
-    OpenApiParameter("since", str, description="came in then or later: a time with its zone, 2026-11-24T20:00:00Z"),
-    OpenApiParameter("until", str, description="came in before then"),
+    OpenApiParameter("since", datetime, description="came in then or later, as 2026-11-24T20:00:00Z"),
+    OpenApiParameter("until", datetime, description="came in before then"),
 ]
 
 

@@ -112,6 +112,13 @@ def test_a_test_key_says_test_things_under_names_of_their_own(shop):
     assert refused.json()["problems"][0]["pointer"] == "/id"
 
 
+def test_any_offset_of_a_zone_is_one(shop):
+    first = shop.asks.post("feedback", item("rating", at="2026-11-01T10:00:00+21:38"))
+    assert first.status_code == 201
+    again = shop.asks.post("feedback", item("rating", at="2026-10-31T12:22:00Z"))
+    assert again.json() == {**first.json(), "status": "repeated"}
+
+
 def test_without_an_id_nothing_is_a_repeat(shop):
     said = item("critique")
     del said["id"]
