@@ -104,6 +104,10 @@ bench-train-full bench-train-tune: bench-train-%: $(VENV)/dev
 bench-train-costs: $(VENV)/dev ## What a step costs against length, group size and prompt share; draws docs/img/training-costs.svg.
 	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.train_costs $(ARGS)
 
+.PHONY: bench-honesty
+bench-honesty: $(VENV)/dev ## How far bought hands move P(love) of a model version, with and without the filter.
+	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.bought_hands $(ARGS)
+
 ## --- tidy up
 
 .PHONY: clean

@@ -2,7 +2,19 @@
 
 from django.urls import URLPattern, URLResolver, include, path
 
-from annotation.api import assignments, erasures, files, intake, judgements, prompts, rates, records, spans, webhooks
+from annotation.api import (
+    assignments,
+    erasures,
+    files,
+    honesty,
+    intake,
+    judgements,
+    prompts,
+    rates,
+    records,
+    spans,
+    webhooks,
+)
 
 of_project: list[URLPattern | URLResolver] = [
     path("tasks", assignments.TasksView.as_view(), name="api-tasks"),
@@ -40,6 +52,8 @@ of_project: list[URLPattern | URLResolver] = [
     path("rates", rates.RatesView.as_view(), name="api-rates"),
     path("erasures", erasures.ErasuresView.as_view(), name="api-erasures"),
     path("erasures/<uuid:pk>", erasures.ErasureView.as_view(), name="api-erasure"),
+    path("users", honesty.ProductUsersView.as_view(), name="api-users"),
+    path("users/<uuid:pk>", honesty.ProductUserView.as_view(), name="api-user"),
     path("intake", intake.IntakeView.as_view(), name="api-intake"),
     path("reaction-kinds", intake.KindsView.as_view(), name="api-reaction-kinds"),
     path("reaction-kinds/<slug:key>", intake.KindView.as_view(), name="api-reaction-kind"),

@@ -63,7 +63,7 @@ def never(evidence: Evidence, population: Population) -> Found:
 
 
 def one_kind(evidence: Evidence, population: Population) -> Found:
-    """Has only ever one reaction, where others have several. A habit, too: weak."""
+    """Has only ever one reaction, where others have several. A habit, too: it does not even make a doubt alone."""
     found: Found = []
     begins, ends = runs(evidence.taps.user, evidence.judged)
     for user in range(evidence.judged):
@@ -73,7 +73,7 @@ def one_kind(evidence: Evidence, population: Population) -> Found:
         name = evidence.kinds[kinds[0]]
         share = population.kinds.get(name, 0.5)
         chance = log10_at_least(len(kinds), len(kinds), *Habit(share, 3.0).at(share))
-        if (strength := min(0.5, surely(chance, 4.0))) >= 0.3:
+        if (strength := min(0.4, surely(chance, 4.0))) >= 0.3:
             words = f"all {len(kinds)} reactions are '{name}'; among others' it is {percent(share)}"
             found.append((user, Reason("one_kind", strength, words, {"taps": len(kinds), "kind": name})))
     return found

@@ -174,6 +174,11 @@ URLS: dict[str, Row] = {
     "live": project(GET="AMDV"),
     "live_news": project(GET=("AMDV", 200, 404)),
     "live_rates": project(GET="AMDV"),
+    "live_users": project(GET="AMDV"),
+    "live_user": project(GET="AMDV", pk="product user"),
+    "live_user_decision": project(POST=("AM", 302), pk="product user"),
+    "api-users": project(GET="AMDV"),
+    "api-user": project(GET="AMDV", PATCH=("AM", 200, {"left_out": True}), pk="product user"),
     "live_send": project(GET="A", POST=("A", 302)),
     "live_answer": project(GET="AMDV", pk="response"),
     # data: API
@@ -290,7 +295,7 @@ class World:
 def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, Any]:
     from django.utils import timezone
 
-    from annotation.models import Erasure, ImportJob, ReactionKind, Webhook, WebhookDelivery
+    from annotation.models import Erasure, ImportJob, ProductUser, ReactionKind, Webhook, WebhookDelivery
     from redpen.accounts.actions.invitations import invite
     from redpen.accounts.actions.keys import create_key
     from redpen.accounts.models import Membership
@@ -348,6 +353,7 @@ def _furnish(project: Any, people: list[Any], *, run_number: int) -> dict[str, A
         "erasure": erasure.pk,
         "webhook": hook.pk,
         "delivery": delivery.pk,
+        "product user": ProductUser.objects.create(project=project, test=False, name="u1").pk,
         "snapshot": snapshot.pk,
         "run": run.number,
         "comparison": comparison.number,

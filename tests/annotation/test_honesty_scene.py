@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from annotation.actions import counting, honesty, judging
 from annotation.actions.campaigns import furnish
@@ -29,6 +30,8 @@ def test_bought_hands_move_love_by_little_and_are_told_why(cast, share, allowed)
     furnish(project=cast.project, actor=None)
     pour(cast.project, people)
     counting.catch_up()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
     truth = 100 * love([person for person in people if not person.attack])
     unfiltered = p_love(cast.project)
     assert unfiltered - truth > allowed, "the attack must be worth something, or nothing is shown"

@@ -36,7 +36,7 @@ def furnished(transactional_db):
     """A project in which something is to be seen on every page, and the values that addresses need."""
     from django.utils import timezone
 
-    from annotation.models import Erasure, ImportJob, SpanCritique, Webhook
+    from annotation.models import Erasure, ImportJob, ProductUser, SpanCritique, Webhook
     from annotation.webhooks.outbox import emit
     from training.models import BaseModel, Comparison, ModelVersion, Run, Snapshot, Trial
 
@@ -85,6 +85,13 @@ def furnished(transactional_db):
     desk.values_of["import_job"] = desk.values_of["import_again"] = {"pk": str(job.pk)}
     for name in ("webhook", "webhook_switch", "webhook_rotate", "webhook_ping"):
         desk.values_of[name] = {"pk": str(hook.pk)}
+    reason = {"code": "always", "words": "reacted 'love' to 212 of 214 answers shown", "strength": 0.98, "data": {}}
+    shopper = ProductUser.objects.create(
+        project=project, test=False, name="u-1", shown=214, reacted=212, tapped={"love": 212}, score=0.98,
+        reasons=[reason], left_out=True, first_at=timezone.now(), last_at=timezone.now(), caps={"m-1": str(answer.pk)},
+    )  # fmt: skip
+    for name in ("live_user", "live_user_decision"):
+        desk.values_of[name] = {"pk": str(shopper.pk)}
     for name in ("webhook_delivery", "webhook_redeliver"):
         desk.values_of[name] = {"pk": str(hook.deliveries.get().pk)}
     return desk

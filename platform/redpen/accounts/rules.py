@@ -39,6 +39,8 @@ ALLOWED: dict[str, frozenset[str]] = {
     "intake.see": frozenset({A, D}),
     "intake.change": frozenset({A}),
     "kinds.change": frozenset({A, D}),
+    "honesty.see": frozenset({A, M, D, V}),
+    "honesty.decide": frozenset({A, M}),
 }
 
 
