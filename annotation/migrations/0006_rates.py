@@ -63,7 +63,7 @@ class Migration(migrations.Migration):
                 ('response', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='annotation.response')),
             ],
             options={
-                'indexes': [models.Index(fields=['project', 'test', '-at', '-reaction'], name='live_newest'), models.Index(condition=models.Q(('tap', True)), fields=['project', 'test', '-at', '-reaction'], name='live_newest_taps'), models.Index(fields=['project', 'test', 'kind', '-at', '-reaction'], name='live_of_kind'), models.Index(fields=['project', 'test', 'model', '-at', '-reaction'], name='live_of_model'), models.Index(fields=['project', 'external_user', '-at', '-reaction'], name='live_of_user'), models.Index(fields=['project', 'test', '-reaction'], name='live_arrived')],
+                'indexes': [models.Index(fields=['project', 'test', '-at', '-reaction'], name='live_newest'), models.Index(condition=models.Q(('tap', True)), fields=['project', 'test', '-at', '-reaction'], name='live_newest_taps'), models.Index(fields=['project', 'test', 'kind', '-at', '-reaction'], name='live_of_kind'), models.Index(fields=['project', 'test', 'model', '-at', '-reaction'], name='live_of_model'), models.Index(fields=['project', 'test', 'model', 'kind', '-at', '-reaction'], name='live_of_model_and_kind'), models.Index(fields=['project', 'external_user', '-at', '-reaction'], name='live_of_user'), models.Index(fields=['project', 'test', '-reaction'], name='live_arrived')],
             },
         ),
         migrations.CreateModel(

@@ -109,6 +109,9 @@ class LiveEvent(models.Model):
             ),
             models.Index(fields=["project", "test", "kind", "-at", "-reaction"], name="live_of_kind"),
             models.Index(fields=["project", "test", "model", "-at", "-reaction"], name="live_of_model"),
+            models.Index(
+                fields=["project", "test", "model", "kind", "-at", "-reaction"], name="live_of_model_and_kind"
+            ),
             models.Index(fields=["project", "external_user", "-at", "-reaction"], name="live_of_user"),
             models.Index(fields=["project", "test", "-reaction"], name="live_arrived"),  # "3 new"
         ]

@@ -26,7 +26,7 @@ PERIODS = {
 }
 BEGINNING = 160  # characters of an answer
 LINES = 40
-LOOKED_AT = 20_000  # events behind which answers are no longer counted
+LOOKED_AT = 10_000  # lines behind which answers are no longer counted
 ARRIVED = 5_000  # new events among which those that fit are looked for
 
 
@@ -62,14 +62,17 @@ class Line:
     beginning: str
 
     @property
+    def sign(self) -> str:
+        return {-1: "bad", 1: "good"}.get(self.polarity, "")
+
+    @property
     def late(self) -> bool:
         """It came much later than it happened: a log, or somebody who was offline."""
         return self.came - self.at > timedelta(hours=1)
 
 
-def conditions(project: Project, wanted: Wanted) -> tuple[str, str, str, dict[str, Any]]:
-    """(FROM, WHERE, the columns of the order, values): from the lines themselves, or by the slice's index."""
-    values = {
+def values_for(project: Project, wanted: Wanted) -> dict[str, Any]:
+    return {
         "project": project.pk,
         "test": wanted.test,
         "kind": wanted.kind,
@@ -79,37 +82,88 @@ def conditions(project: Project, wanted: Wanted) -> tuple[str, str, str, dict[st
         "value": wanted.value,
         "since": wanted.since,
     }
-    of = "s" if wanted.name else "l"
+
+
+# What each filter says of a line, and the index that it is walked by where it leads.
+LEADS = {
+    "user": "l.project_id = %(project)s AND l.external_user = %(user)s AND coalesce(l.test, l.test) = %(test)s",
+    "both": "l.project_id = %(project)s AND l.test = %(test)s AND l.model = %(model)s AND l.kind_id = %(kind)s",
+    "model": "l.project_id = %(project)s AND l.test = %(test)s AND l.model = %(model)s",
+    "slice": "s.project_id = %(project)s AND s.test = %(test)s AND s.name = %(name)s AND s.value = %(value)s",
+    "kind": "l.project_id = %(project)s AND l.test = %(test)s AND l.kind_id = %(kind)s",
+    "taps": "l.project_id = %(project)s AND l.test = %(test)s AND l.tap",
+    "all": "l.project_id = %(project)s AND l.test = %(test)s",
+}
+OF_SLICE = "(SELECT s.value FROM annotation_liveslice s WHERE s.reaction_id = l.reaction_id AND s.name = %(name)s)"
+# The filters that do not lead. They are written so that the planner uses no index for them: it takes values for evenly
+# spread over time, and would walk down years of one filter in search of a model that has long been retired.
+FOLLOW = {
+    "user": "coalesce(l.external_user, l.external_user) = %(user)s",
+    "model": "coalesce(l.model, l.model) = %(model)s",
+    "slice": f"{OF_SLICE} = %(value)s",
+    "kind": "coalesce(l.kind_id, l.kind_id) = %(kind)s",
+    "taps": "coalesce(l.tap, false)",
+}
+SMALL = 2_000  # lines; a filter with fewer leads, whatever the others are
+
+
+def given(wanted: Wanted) -> list[str]:
+    """The filters that are on; the first ones lead, where none has but a few lines."""
+    on = {
+        "user": bool(wanted.user),
+        "model": bool(wanted.model),
+        "slice": bool(wanted.name),
+        "kind": wanted.kind is not None,
+        "taps": wanted.taps and wanted.kind is None,
+    }
+    return [name for name, yes in on.items() if yes]
+
+
+def leader(project: Project, wanted: Wanted) -> str:
+    """Which filter's index is walked down; the others are looked at line by line."""
+    on = given(wanted)
+    leads = [name for name in on if name != "taps"]
+    if len(leads) > 1:
+        values = values_for(project, wanted)
+        sizes = {}
+        with connection.cursor() as cursor:
+            for name in leads:
+                of = "s" if name == "slice" else "l"
+                # in the order of the index: else the planner would read the table until it has found enough
+                order = f"ORDER BY {of}.at DESC, {of}.reaction_id DESC"
+                one = f"SELECT 1 FROM {table(name)} WHERE {LEADS[name]} {order} LIMIT {SMALL}"
+                cursor.execute(f"SELECT count(*) FROM ({one}) few", values)
+                sizes[name] = cursor.fetchone()[0]
+        smallest = min(leads, key=lambda name: sizes[name])
+        if sizes[smallest] < SMALL:
+            return smallest
+    if leads and leads[0] == "model" and "kind" in leads:
+        return "both"
+    return leads[0] if leads else "taps" if on else "all"
+
+
+def table(lead: str) -> str:
+    return "annotation_liveslice s" if lead == "slice" else "annotation_liveevent l"
+
+
+def walk(wanted: Wanted, lead: str) -> tuple[str, list[str], str]:
+    """(tables and the leader's condition, the conditions of the others, the alias whose order is walked)."""
+    of = "s" if lead == "slice" else "l"
     tables = "annotation_liveevent l"
-    parts = []
-    if wanted.name:
+    if lead == "slice":
         tables = "annotation_liveslice s JOIN annotation_liveevent l ON l.reaction_id = s.reaction_id"
-        parts = ["s.name = %(name)s", "s.value = %(value)s"]
-    parts = [f"{of}.project_id = %(project)s", f"{of}.test = %(test)s", *parts]
-    if wanted.kind is not None:
-        parts.append("l.kind_id = %(kind)s")
-    elif wanted.taps:
-        parts.append("l.tap")
-    if wanted.model:
-        parts.append("l.model = %(model)s")
-    if wanted.user:
-        parts.append("l.external_user = %(user)s")
-        if not wanted.name:
-            parts.append("l.project_id = %(project)s")
-    if wanted.since is not None:
-        parts.append(f"{of}.at >= %(since)s")
-    return tables, " AND ".join(parts), f"{of}.at DESC, {of}.reaction_id DESC", values
+    since = f" AND {of}.at >= %(since)s" if wanted.since is not None else ""
+    leads = {"both": ("model", "kind")}.get(lead, (lead,))
+    return f"{tables} WHERE {LEADS[lead]}{since}", [FOLLOW[name] for name in given(wanted) if name not in leads], of
 
 
 def page_sql(project: Project, wanted: Wanted, *, after: bool, limit: int) -> tuple[str, dict[str, Any]]:
-    tables, where, order, values = conditions(project, wanted)
-    of = order[0]
+    source, others, of = walk(wanted, leader(project, wanted))
     if after:
-        where += f" AND ({of}.at, {of}.reaction_id) < (%(after_at)s, %(after)s)"
-    return (
-        f"SELECT l.reaction_id, l.at FROM {tables} WHERE {where} ORDER BY {order} LIMIT {limit + 1}",
-        values,
-    )
+        others = [f"({of}.at, {of}.reaction_id) < (%(after_at)s, %(after)s)", *others]
+    where = "".join(f" AND {one}" for one in others)
+    order = f"ORDER BY {of}.at DESC, {of}.reaction_id DESC"
+    return f"SELECT l.reaction_id, l.at FROM {source}{where} {order} LIMIT {limit + 1}", values_for(project, wanted)
 
 
 READ = """
@@ -152,13 +206,14 @@ def last_arrived(*, project: Project, test: bool) -> UUID | None:
 
 
 def arrived_sql(project: Project, wanted: Wanted) -> tuple[str, dict[str, Any]]:
-    tables, where, _, values = conditions(project, wanted)
-    fresh = tables.replace(
-        "annotation_liveevent l",
-        "(SELECT * FROM annotation_liveevent WHERE project_id = %(project)s AND test = %(test)s "
-        f"AND reaction_id > %(seen)s ORDER BY reaction_id DESC LIMIT {ARRIVED}) l",
+    fresh = (
+        "SELECT * FROM annotation_liveevent WHERE project_id = %(project)s AND test = %(test)s "
+        f"AND reaction_id > %(seen)s ORDER BY reaction_id DESC LIMIT {ARRIVED}"
     )
-    return f"SELECT count(*) FROM {fresh} WHERE {where}", values
+    others = [FOLLOW[name] for name in given(wanted)]
+    others += ["l.at >= %(since)s"] if wanted.since is not None else []
+    where = " AND ".join(others) or "true"
+    return f"SELECT count(*) FROM ({fresh}) l WHERE {where}", values_for(project, wanted)
 
 
 def arrived(*, project: Project, wanted: Wanted, seen: UUID) -> int:
@@ -170,11 +225,13 @@ def arrived(*, project: Project, wanted: Wanted, seen: UUID) -> int:
 
 
 def answers_sql(project: Project, wanted: Wanted) -> tuple[str, dict[str, Any]]:
-    tables, where, order, values = conditions(project, wanted)
+    source, others, of = walk(wanted, leader(project, wanted))
+    where = " AND ".join(["l.response_id IS NOT NULL", *others])
     return (
-        f"SELECT l.response_id, l.at FROM {tables} WHERE {where} AND l.response_id IS NOT NULL "
-        f"ORDER BY {order} LIMIT {LOOKED_AT + 1}",
-        values,
+        f"WITH l AS MATERIALIZED (SELECT l.* FROM {source} ORDER BY {of}.at DESC, {of}.reaction_id DESC "
+        f"LIMIT {LOOKED_AT + 1}) "
+        f"SELECT l.response_id, (SELECT count(*) FROM l) FROM l WHERE {where} ORDER BY l.at DESC, l.reaction_id DESC",
+        values_for(project, wanted),
     )
 
 
@@ -187,12 +244,12 @@ class Answers:
 
 
 def answers(*, project: Project, wanted: Wanted) -> Answers:
-    """Each answer once, of the newest LOOKED_AT lines that fit."""
+    """Each answer once. Of the filter that leads, the newest LOOKED_AT lines are looked at."""
     sql, values = answers_sql(project, wanted)
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
-        found = [row[0] for row in cursor.fetchall()]
-    return Answers(list(dict.fromkeys(found[:LOOKED_AT])), len(found) > LOOKED_AT)
+        found = cursor.fetchall()
+    return Answers(list(dict.fromkeys(row[0] for row in found)), bool(found) and found[0][1] > LOOKED_AT)
 
 
 VALUES = """

@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from django.utils.safestring import SafeString, mark_safe
+
 from annotation.queries.rates import Group, Rates, Share
 
 WIDTH, HEIGHT = 420, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 24
-BOX = {
-    "width": WIDTH,
-    "height": HEIGHT,
-    "left": LEFT,
-    "right": WIDTH - RIGHT,
-    "top": TOP,
-    "bottom": HEIGHT - BOTTOM - TOP,
-}
+BOX = f"0 0 {WIDTH} {HEIGHT}"
 
 
 @dataclass(frozen=True)
@@ -32,10 +27,16 @@ class Point:
     left: float
     width: float
 
+    def says(self, by_the_hour: bool) -> str:
+        """`12 Nov: 12.3 % of 400 (9.4 to 15.9 %)`"""
+        when = f"{self.at:%-d %b}, {self.at:%H}:00" if by_the_hour else f"{self.at:%-d %b}"
+        rate, low, high = (100 * one for one in (self.share.rate or 0, self.share.low, self.share.high))
+        return f"{when}: {rate:.3g} % of {self.share.of:,} ({low:.3g} to {high:.3g} %)"
+
 
 @dataclass(frozen=True)
 class Chart:
-    """One line of the chart's group. `line` and `band` are pieces, cut where nobody was shown anything."""
+    """One line of the chart's group. `lines` and `bands` are pieces, cut where nobody was shown anything."""
 
     title: str
     group: Group
@@ -45,10 +46,32 @@ class Chart:
     bands: list[str]
     levels: list[tuple[float, str]]  # (y, words)
     ticks: list[tuple[float, str]]  # (x, words)
+    by_the_hour: bool
 
     @property
     def share(self) -> Share:
         return self.group.share(self.kind)
+
+    @property
+    def drawn(self) -> SafeString:
+        """What stands inside the <svg>. Made here and not in a template: there are hundreds of times, and only numbers
+        and names of months in them.
+        """
+        right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+        parts = []
+        for y, words in self.levels:
+            parts.append(f'<line class="grid-line" x1="{LEFT}" x2="{right}" y1="{y}" y2="{y}"/>')
+            parts.append(f'<text x="{LEFT - 6}" y="{y}" dy="4" text-anchor="end">{words}</text>')
+        parts += [f'<text x="{x}" y="{HEIGHT - 6}">{words}</text>' for x, words in self.ticks]
+        parts += [f'<polygon class="band" points="{band}"/>' for band in self.bands]
+        parts += [f'<polyline class="line" points="{line}"/>' for line in self.lines]
+        parts += [f'<circle class="dot" cx="{dot.x}" cy="{dot.y}" r="2.5"/>' for dot in self.dots]
+        for point in self.points:
+            parts.append(
+                f'<rect class="at" x="{point.left}" y="{TOP}" width="{point.width}" height="{bottom - TOP}" '
+                f'data-x="{point.x}" data-y="{point.y}" data-says="{point.says(self.by_the_hour)}"/>'
+            )
+        return mark_safe("".join(parts))
 
     @property
     def dots(self) -> list[Point]:
@@ -138,6 +161,7 @@ def chart(
         bands=bands,
         levels=[(up(part * top), f"{part * top * 100:.3g} %") for part in (0, 0.5, 1)],
         ticks=times(first, end, step, across),
+        by_the_hour=step < timedelta(days=1),
     )
 
 

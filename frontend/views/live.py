@@ -42,6 +42,7 @@ def newest(request: HttpRequest, slug: str) -> HttpResponse:
         "filters": filters,
         "periods": PERIOD_WORDS.items(),
         "lines": lines,
+        "data": "&data=test" if filters.test else "",
         "seen": seen,
         "waiting": not cursor,
         "counted_up_to": live.counted_up_to(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from annotation.actions import counting
 from annotation.models import IntakeSettings, LiveEvent, LiveSlice, RateCell, Reaction, Response, SpanCritique
@@ -230,3 +231,16 @@ def test_a_snapshot_is_frozen_of_what_is_joined_and_settled(shop):
     tap = Reaction.objects.get(retracts=False)
     assert tap.response_id is not None
     assert tap.end_reason == "retracted"
+
+
+def test_the_command_counts_again_and_says_what_was_wrong(shop, capsys):
+    shop.answer()
+    shop.tap()
+    call_command("recount")
+    assert "lantern: right" in capsys.readouterr().out
+    RateCell.objects.all().delete()
+    with pytest.raises(CommandError, match="Figures were wrong"):
+        call_command("recount", project="lantern")
+    call_command("recount", project="lantern")
+    with pytest.raises(CommandError, match="no project"):
+        call_command("recount", project="nowhere")

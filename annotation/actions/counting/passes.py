@@ -97,19 +97,13 @@ def locked() -> Iterator[Any]:
 
 
 def tune(cursor: Any) -> None:
-    """Some thousand rows of tables of any size are looked up by their keys, whatever the planner believes of arrays."""
-    cursor.execute(
-        "SET LOCAL jit = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; "
-        "SET LOCAL enable_mergejoin = off"
-    )
+    """Some thousand rows of large tables are looked up by their keys, whatever the planner believes of arrays."""
+    cursor.execute("SET LOCAL jit = off; SET LOCAL enable_seqscan = off")
 
 
 def untune(cursor: Any) -> None:
     """For whoever called us inside their own transaction."""
-    cursor.execute(
-        "SET LOCAL jit TO DEFAULT; SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_hashjoin TO DEFAULT; "
-        "SET LOCAL enable_mergejoin TO DEFAULT"
-    )
+    cursor.execute("SET LOCAL jit TO DEFAULT; SET LOCAL enable_seqscan TO DEFAULT")
 
 
 def run(cursor: Any, *, start: int | None = None, everything: bool = False) -> Pass:
@@ -162,18 +156,18 @@ def bounds(cursor: Any, begin: int, horizon: int) -> tuple[int, int, bool]:
 
 
 TOUCHED = """
-    SELECT e.id, e.response_id, e.external_user FROM annotation_reaction e
+    SELECT e.id, e.response_id, e.external_user, e.spans IS NOT NULL FROM annotation_reaction e
     WHERE e.xact >= %(from)s AND e.xact < %(until)s
     UNION
-    SELECT e.id, e.response_id, e.external_user
+    SELECT e.id, e.response_id, e.external_user, e.spans IS NOT NULL
     FROM annotation_response r JOIN annotation_reaction e ON e.response_id = r.id
     WHERE r.xact >= %(from)s AND r.xact < %(until)s
     UNION
-    SELECT e.id, e.response_id, e.external_user
+    SELECT e.id, e.response_id, e.external_user, e.spans IS NOT NULL
     FROM annotation_takenback b JOIN annotation_reaction e ON e.dedup = b.event
     WHERE b.xact >= %(from)s AND b.xact < %(until)s
     UNION
-    SELECT e.id, e.response_id, e.external_user
+    SELECT e.id, e.response_id, e.external_user, e.spans IS NOT NULL
     FROM unnest(%(joined)s::uuid[]) AS one(id) JOIN annotation_reaction e USING (id)
 """
 # Events of nobody in particular, and those whose answer has not come, end by their own names alone.
@@ -200,12 +194,15 @@ def work(cursor: Any, window: dict[str, int], here: Pass, *, told: dict[str, int
 
 
 def follow(
-    cursor: Any, touched: Sequence[tuple[UUID, UUID | None, str]], *, fresh: set[UUID], again: bool = False
+    cursor: Any, touched: Sequence[tuple[UUID, UUID | None, str, bool]], *, fresh: set[UUID], again: bool = False
 ) -> tuple[int, int, int]:
-    """All that follows from these reactions: (how many ended, pairs that count otherwise, phrases without a place)."""
+    """All that follows from these reactions (id, answer, user, whether they have phrases).
+
+    How many ended, pairs that count otherwise now, phrases that do not stand in their answers.
+    """
     ids = {row[0] for row in touched}
-    pairs = sorted({(response, user) for _, response, user in touched if response is not None and user})
-    alone = sorted(id for id, response, user in touched if response is None or not user)
+    pairs = sorted({(response, user) for _, response, user, _ in touched if response is not None and user})
+    alone = sorted(id for id, response, user, _ in touched if response is None or not user)
     ended: set[UUID] = set()
     for start in range(0, len(pairs), cells.AT_ONCE):
         some = pairs[start : start + cells.AT_ONCE]
@@ -215,7 +212,7 @@ def follow(
         cursor.execute(END_NAMED, {"ids": alone})
         ended |= {row[0] for row in cursor.fetchall()}
     every = sorted(ids | ended)
-    misplaced = phrases.mark(every, fresh=fresh)
+    misplaced = phrases.mark([row[0] for row in touched if row[3]] + sorted(ended), fresh=fresh)
     lines.show(cursor, every, again=again)
     return len(ended), cells.recount(cursor, pairs), misplaced
 

@@ -17,7 +17,7 @@ from redpen.accounts.models import Project
 AT_ONCE = 10_000  # reactions, or exposures, in one transaction
 
 NEXT = """
-    SELECT id, response_id, external_user FROM annotation_reaction
+    SELECT id, response_id, external_user, spans IS NOT NULL FROM annotation_reaction
     WHERE project_id = %(project)s AND id > %(after)s ORDER BY id LIMIT %(most)s
 """
 OF_USERS = """
