@@ -94,6 +94,10 @@ bench-text2grad: ## Marks on their own tokens against the same feedback as one n
 $(BENCHES:%=bench-%): bench-%: $(VENV)/dev
 	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.$(subst -,_,$*) $(ARGS)
 
+.PHONY: bench-live
+bench-live: $(VENV)/dev ## Every Live page and the rates API with a million reactions: server time by page and filter.
+	@$(ONE_THREAD) PYTHONPATH=platform:. $(PY) -m benchmarks.live_pages $(ARGS)
+
 .PHONY: bench-train-full bench-train-tune
 bench-train-full: ## The same on three shapes of data and both models, five times, on one thread and on two. Hours.
 bench-train-tune: ## Find TRL's best settings on this machine and write them down. About half an hour.
