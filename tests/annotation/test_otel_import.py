@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 from annotation.actions.people import Author
 from annotation.importers.base import run
 from annotation.importers.otel_genai import OTelGenAI
+from annotation.importers.registry import FORMATS
 from annotation.models import Critique, IntakeSettings, Rating, Reaction, Response
 from annotation.pseudonyms import pseudonym
 
@@ -177,3 +179,15 @@ def test_a_spoilt_line_is_refused_by_place_and_the_others_come_in(desk, change, 
 def test_what_is_no_otlp_is_refused(desk, line):
     report = take(desk.cast.project, line)
     assert (report.refused, report.faults) == (1, 0)
+
+
+def test_the_command_imports_a_file_and_says_what_it_left_out(desk, capsys):
+    call_command("import_feedback", "otel_genai", str(LOGS / "otel_collector.jsonl"), project=desk.cast.project.slug)
+    out = capsys.readouterr().out
+    assert "taken: 6 prompt, 7 response, 1 rating, 2 critique, 1 reaction" in out
+    assert "left out: 1 other spans, 1 spans of tools, agents and embeddings, 1 calls without their content" in out
+
+
+def test_the_import_page_offers_every_format(desk):
+    page = desk.cast.client(desk.cast.ada).get(f"/p/{desk.cast.project.slug}/import/").content.decode()
+    assert [name for name in FORMATS if f'value="{name}"' not in page] == []

@@ -14,6 +14,7 @@ from annotation.actions.people import Author
 from annotation.models import Erasure, Reaction, ReactionKind
 from tests.annotation.conftest import make_desk
 from tests.browser.harness import NARROW, WIDE
+from tests.browser.test_accessibility import violations
 from tests.cast import make_cast
 from training.actions.snapshots import build_snapshot
 from training.snapshots.query import SnapshotQuery
@@ -33,11 +34,12 @@ def desk(transactional_db, settings, tmp_path):
 
 
 def look(page, name: str) -> None:
-    """Pictures for people, wide and narrow, by day and by night, where PICTURES names a folder; never sideways."""
+    """Wide and narrow, by day and by night: axe finds nothing, nothing is sideways. PICTURES: a folder for looks."""
     for size, scheme in ((WIDE, "light"), (WIDE, "dark"), (NARROW, "light"), (NARROW, "dark")):
         page.set_viewport_size(size)
         page.emulate_media(color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        assert violations(page) == []
         if folder := os.environ.get("PICTURES"):
             page.screenshot(path=Path(folder, f"{name}-{size['width']}-{scheme}.png"), full_page=True)
     page.set_viewport_size(WIDE)
