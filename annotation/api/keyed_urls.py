@@ -5,7 +5,7 @@
 
 from django.urls import URLPattern, URLResolver, path
 
-from annotation.api import erasures, export, feedback, keyed_kinds, keyed_reading, rates
+from annotation.api import erasures, export, feedback, keyed_kinds, keyed_reading, keyed_webhooks, rates
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("responses", keyed_reading.AnswersView.as_view(), name="keyed-responses"),
@@ -18,5 +18,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("export", export.KeyedExportView.as_view(), name="keyed-export"),
     path("records", keyed_reading.RecordsView.as_view(), name="keyed-records"),
     path("rates", rates.KeyedRatesView.as_view(), name="keyed-rates"),
+    path("webhooks", keyed_webhooks.WebhooksView.as_view(), name="keyed-webhooks"),
+    path("webhooks/<uuid:pk>/deliveries", keyed_webhooks.DeliveriesView.as_view(), name="keyed-webhook-deliveries"),
     path("reaction-kinds", keyed_kinds.KindsView.as_view(), name="keyed-reaction-kinds"),
 ]

@@ -131,7 +131,10 @@ class WebhooksView(ProjectView):
     filters = PAGED
 
     @extend_schema(
-        operation_id="list_webhooks", summary="Webhooks, newest first", parameters=CURSOR, responses=WebhooksOutput
+        operation_id="list_project_webhooks",
+        summary="Webhooks, newest first",
+        parameters=CURSOR,
+        responses=WebhooksOutput,
     )
     def get(self, request: Request, slug: str) -> Response:
         rows, following = page(Webhook.objects.filter(project=self.project), request.query_params)
@@ -155,7 +158,7 @@ class WebhookView(ProjectView):
     def hook(self, pk: UUID) -> Webhook:
         return self.get_object(Webhook.objects.all(), pk=pk)
 
-    @extend_schema(operation_id="get_webhook", summary="One webhook", responses=WebhookOutput)
+    @extend_schema(operation_id="get_project_webhook", summary="One webhook", responses=WebhookOutput)
     def get(self, request: Request, slug: str, pk: UUID) -> Response:
         return Response(shape(self.hook(pk)))
 

@@ -204,6 +204,8 @@ URLS: dict[str, Row] = {
     "keyed-records": keyed("GET"),
     "keyed-rates": keyed("GET"),
     "keyed-reaction-kinds": keyed("GET", "POST"),
+    "keyed-webhooks": keyed("GET"),
+    "keyed-webhook-deliveries": keyed("GET", pk="webhook"),
     # webhooks: API
     "api-webhooks": project(GET="AD", POST=("AD", 422)),
     "api-webhook": project(GET="AD", PATCH=("AD", 200), DELETE=("AD", 200), pk="webhook"),

@@ -8,6 +8,7 @@ from annotation.models import Webhook, WebhookDelivery
 from annotation.webhooks import pump
 from annotation.webhooks.outbox import emit
 from redpen.accounts.models import AuditEvent
+from tests.annotation.keyed import asking
 from tests.annotation.receivers import receiver
 
 HOOKS = "/api/v1/projects/lantern/webhooks"
@@ -148,3 +149,18 @@ def test_another_project_s_webhooks_are_not_there(cast, dev):
         assert zoe.get(path).status_code == 404
     assert zoe.get(f"{theirs}/deliveries/{delivery}").status_code == 404
     assert send(zoe, "post", f"{theirs}/deliveries/{delivery}/redeliver").status_code == 404
+
+
+def test_a_key_reads_the_webhooks_of_its_data_and_their_log(cast, dev):
+    live, test = make(dev).json(), make(dev, test=True).json()
+    emit(project=cast.project, event="run.failed", key="run-1", data={})
+    asks = asking(cast.project, scopes=["read"])
+    assert [one["id"] for one in asks.get("webhooks").json()["items"]] == [live["id"]]
+    assert "secret" not in asks.get("webhooks").json()["items"][0]
+    [shown] = asks.get(f"webhooks/{live['id']}/deliveries").json()["items"]
+    assert (shown["event"], shown["state"]) == ("run.failed", "due")
+    assert asks.get(f"webhooks/{live['id']}/deliveries", state="delivered").json()["items"] == []
+    assert asks.get(f"webhooks/{live['id']}/deliveries", state="lost").status_code == 422
+    assert asks.get(f"webhooks/{test['id']}/deliveries").status_code == 404
+    assert asking(cast.other_project, scopes=["read"]).get(f"webhooks/{live['id']}/deliveries").status_code == 404
+    assert asking(cast.project, scopes=["reactions.write"]).get("webhooks").status_code == 403
