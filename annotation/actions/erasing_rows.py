@@ -121,6 +121,9 @@ class Rows:
 
     def delete(self) -> dict[str, int]:
         """Take them away; how many of each kind."""
+        with connection.cursor() as cursor:  # in the order in which `standing` locks them, or two would wait for ever
+            statement = "SELECT FROM annotation_reaction WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+            cursor.execute(statement, [list(self.records[Reaction])])
         for model in (LiveEvent, LiveSlice):
             self._delete(model, self.records[Reaction], "reaction_id")
         self._delete(TakenBack, self.events, "event")
