@@ -355,3 +355,29 @@ def test_the_library_below_logs_nothing_foreign_even_at_debug():
     from redpen.settings import LOGGING
 
     assert LOGGING["loggers"]["httpcore"]["level"] == "WARNING"
+
+
+def test_a_name_server_that_takes_its_time_costs_no_more_than_ours(monkeypatch, connections):
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host, *args, **options):
+        if host == "slow.example":
+            time.sleep(3)
+            return real("127.0.0.1", *args, **options)
+        return real(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(sending, "SECONDS", 0.5)
+    ended, done = threading.Event(), []
+
+    def note(what, outcome):
+        done.append(outcome)
+        ended.set()
+
+    begun = time.monotonic()
+    with sending.Sender(note) as sender:
+        sender.send("a", sending.Message("msg_1", read_url("https://slow.example/"), b"{}", ("whsec_" + "A" * 44,)))
+        assert ended.wait(2)
+    assert time.monotonic() - begun < 2
+    assert done[0].error == "There was no whole answer within 0.5 seconds."
+    assert connections == []
