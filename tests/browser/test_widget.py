@@ -338,3 +338,58 @@ def test_the_chat_has_no_faults_that_axe_knows(browser, chat, screenshot, scheme
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     screenshot(page, f"widget-{name}-{scheme}", full=True)
+
+
+ATTACH = """async ([endpoint, key, options]) => {
+  const { attach } = await import(`${endpoint}/static/client/redpen-widget.js`);
+  const answer = document.createElement("p");
+  answer.id = "own";
+  answer.append(Object.assign(document.createElement("b"), { textContent: "red" }), ", blue and red");
+  document.querySelector("main").prepend(answer);
+  globalThis.widget = attach(answer, { endpoint, key, ...options });
+}"""
+
+
+@pytest.fixture
+def bare(browser, chat):
+    """A page of the product with an answer in Markdown; `bare(options)` attaches a widget to it."""
+    page = browser.context(base_url=chat.url).new_page()
+    page.goto("/")
+
+    def attached(**options):
+        page.evaluate(ATTACH, [chat.redpen_url, chat.public, {"response": "a-1", **options}])
+        return page
+
+    return attached
+
+
+def test_own_words_own_kinds_no_user_and_text_that_is_shown_otherwise(bare):
+    page = bare(
+        kinds=["copy", "wrong"], strings={"copy": "Kopiert", "wrong": "Was war falsch?"}, text="**red**, blue and *red*"
+    )
+    page.get_by_role("button", name="Kopiert").click()
+    soon(lambda: Reaction.objects.filter(kind__key="copy").count(), 1)
+    user = page.evaluate("localStorage['redpen:user']")
+    assert len(user) == 36
+    assert set(Reaction.objects.values_list("external_user", flat=True)) == {user}
+    page.get_by_role("button", name="Was war falsch?").click()
+    page.evaluate("getSelection().setBaseAndExtent(own.lastChild, 11, own.lastChild, 14)")
+    expect(page.get_by_label("Which words?")).to_have_value("red")
+    page.get_by_role("button", name="Send").click()
+    soon(lambda: Reaction.objects.filter(kind__key="dislike").count(), 1)
+    (span,) = Reaction.objects.get(kind__key="dislike").spans
+    assert (span["start"], span["end"]) == (19, 22)
+    expect(page.get_by_role("button", name="Good answer")).to_have_count(0)
+
+
+def test_a_page_that_comes_back_shows_what_was_tapped_and_tells_no_second_showing(bare):
+    page = bare(user="u-1")
+    page.get_by_role("button", name="Love it").click()
+    soon(lambda: Reaction.objects.count(), 2)
+    page.reload()
+    bare(user="u-1")
+    expect(page.get_by_role("button", name="Love it")).to_have_attribute("aria-pressed", "true")
+    page.wait_for_timeout(1000)
+    assert Reaction.objects.count() == 2
+    page.evaluate("widget.remove()")
+    expect(page.get_by_role("button", name="Love it")).to_have_count(0)
