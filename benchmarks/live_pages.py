@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 import statistics
@@ -138,14 +139,10 @@ def addresses_of(client: httpx.Client, about: dict[str, object]) -> dict[str, st
 def server_times(redpen: Running, names: dict[str, str]) -> dict[str, list[float]]:
     """What the server's request log says, by the ids that we gave."""
     found: dict[str, list[float]] = defaultdict(list)
-    for line in redpen.output().splitlines():
-        start = line.find('{"level"')
-        if start < 0 or '"redpen.request"' not in line:
+    for line in (redpen.data_dir / "log" / "web.log").read_text().splitlines():
+        if '"redpen.request"' not in line:
             continue
-        try:
-            entry = json.loads(line[start:])
-        except ValueError:
-            continue
+        entry = json.loads(line)
         if entry.get("request_id") in names:
             found[names[entry["request_id"]]].append(entry["ms"])
     return found
@@ -155,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reactions", type=int, default=1_000_000)
     wanted = parser.parse_args()
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     with running(DEMO="false") as redpen:
         say("starting a Redpen ...")
         redpen.start_and_wait(300)
@@ -168,7 +166,7 @@ def main() -> None:
         for visit in range(VISITS + 2):  # the first two warm up what a first visit loads
             for number, (name, path) in enumerate(pages.items()):
                 who = keyed if path.startswith("/api/v1/rates") else client
-                request_id = f"{number:016x}{visit:016x}"
+                request_id = f"bench-{number}-{visit}"
                 started = time.perf_counter()
                 answer = who.get(path, headers={"X-Request-ID": request_id})
                 seconds = time.perf_counter() - started

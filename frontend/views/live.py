@@ -33,7 +33,7 @@ def newest(request: HttpRequest, slug: str) -> HttpResponse:
     filters = filters_from(project, request.GET)
     cursor = request.GET.get("cursor")
     lines, following = live.newest(project=project, wanted=filters.wanted, after=as_id(cursor) if cursor else None)
-    if not lines and not filters.any:  # before the first tap: that answers were shown
+    if not lines and not filters.any and not cursor:  # before the first tap: that answers were shown
         lines, following = live.newest(project=project, wanted=replace(filters.wanted, taps=False))
     # what is not there at all is not waited for either: the first lines come with the next look
     seen = live.last_arrived(project=project, test=filters.test) or UUID(int=0)
