@@ -13,6 +13,7 @@ Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 TAKE_BACK = "/api/v1/reactions/"
+EXPOSED = (b"access-control-expose-headers", b"Retry-After")
 encoder = msgspec.json.Encoder()
 
 
@@ -33,7 +34,7 @@ async def respond(
         *more,
     ]
     if origin:
-        headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin")]
+        headers += [(b"access-control-allow-origin", origin), (b"vary", b"Origin"), EXPOSED]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     for piece in body[:-1]:
         await send({"type": "http.response.body", "body": piece, "more_body": True})

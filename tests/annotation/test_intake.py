@@ -330,6 +330,7 @@ def test_a_public_key_writes_reactions_from_its_pages_and_not_too_many(shop, ser
     too_many = public.send(REACTIONS, body, Origin=page)
     assert problem(too_many, 429, "request.too_many")
     assert 1 <= int(too_many.headers["retry-after"]) <= 10
+    assert too_many.headers["access-control-expose-headers"] == "Retry-After"  # or the page could not read it
 
 
 def test_a_kind_that_was_declared_a_moment_ago_is_known(shop):
