@@ -115,14 +115,13 @@ async def check(item: ReactionIn, key: Key, directory: Directory, *, name: str |
             redacted += some
         redacted += count + more
     named = item.id if item.id is not None else name
-    project = UUID(key.project)
     if named is not None:
-        dedup = events.named_event(project, key.test, named)
+        dedup = events.named_event_text(key.project, key.test, named)
     elif item.at is not None:
         about = {"response": item.response, "user": who, "kind": item.kind}
-        dedup = events.unnamed_event(project, key.test, **about, at=at, retracts=item.retract)
+        dedup = str(events.unnamed_event(UUID(key.project), key.test, **about, at=at, retracts=item.retract))
     else:
-        dedup = UUID(bytes=secrets.token_bytes(16))  # nothing makes it the same as another
+        dedup = str(UUID(bytes=secrets.token_bytes(16)))  # nothing makes it the same as another
     row = EventRow(
         kind=kind,
         response=item.response,
@@ -134,7 +133,7 @@ async def check(item: ReactionIn, key: Key, directory: Directory, *, name: str |
         text=text,
         spans=Raw(encode(spans)) if spans else None,
         metadata=encoded(metadata, "/metadata"),
-        dedup=str(dedup),
+        dedup=dedup,
         content=content,
         source=0,
     )
