@@ -16,7 +16,7 @@ RECENT = (15, 30, 60, 100)  # latest answers that are compared with a user's own
 PAST = 30  # answers that make a past
 OWN = 15.0  # answers that a past weighs at most: people do change a little
 ONE_KIND = 30  # reactions
-SAID = {"good": "reacted well", "bad": "reacted badly"}
+SAID = {"good": "reacted positively", "bad": "reacted negatively"}
 
 
 def always(evidence: Evidence, population: Population) -> Found:
