@@ -16,7 +16,7 @@ from annotation.api.keyed import KeyedView, choice, moment, short
 from annotation.queries.rates import Asked, Group, Rates, Share, rates
 
 FILTERS = [
-    OpenApiParameter("since", str, description="from this time; the last 30 days where nothing is said"),
+    OpenApiParameter("since", str, description="from this time; the last 30 days, by the hour the last 7"),
     OpenApiParameter("until", str, description="before this time"),
     OpenApiParameter("grain", str, enum=["hour", "day"], description="also over time, by the hour or the day"),
     OpenApiParameter("split", str, description="model, language, model_version, or a slice of the project"),
@@ -77,7 +77,8 @@ def asked_from(params: Any, *, test: bool) -> Asked:
 
 
 def share(one: Share) -> dict[str, Any]:
-    return {"n": one.n, "rate": one.rate, "low": one.low, "high": one.high}
+    low, high = one.interval
+    return {"n": one.n, "rate": one.rate, "low": low, "high": high}
 
 
 def group(one: Group, kinds: list[str]) -> dict[str, Any]:

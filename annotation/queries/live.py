@@ -6,15 +6,15 @@ so the number of reactions does not matter (tests/annotation/test_live_plans.py)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.utils import timezone
 
-from annotation.models import CountingCursor, Exposure, LiveEvent, Response
+from annotation.models import Exposure, LiveEvent, Response
 from redpen.accounts.models import Project
 
 PERIODS = {
@@ -26,7 +26,7 @@ PERIODS = {
 }
 BEGINNING = 160  # characters of an answer
 LINES = 40
-LOOKED_AT = 10_000  # lines behind which answers are no longer counted
+LOOKED_AT = 5_000  # lines behind which answers are no longer counted
 ARRIVED = 5_000  # new events among which those that fit are looked for
 
 
@@ -167,14 +167,14 @@ def page_sql(project: Project, wanted: Wanted, *, after: bool, limit: int) -> tu
 
 
 READ = """
+    WITH page AS MATERIALIZED ({page})
     SELECT e.id, e.event_at, e.created_at, k.name, k.polarity, e.external_user, left(e.text, 300),
         CASE jsonb_typeof(e.spans) WHEN 'array' THEN jsonb_array_length(e.spans) ELSE 0 END,
         r.id, e.response_external_id, coalesce(nullif(r.model, ''), r.model_version::text, ''), left(r.text, %(most)s)
-    FROM unnest(%(ids)s::uuid[]) WITH ORDINALITY AS one(id, place)
-    JOIN annotation_reaction e USING (id)
+    FROM page JOIN annotation_reaction e ON e.id = page.reaction_id
     JOIN annotation_reactionkind k ON k.id = e.kind_id
     LEFT JOIN annotation_response r ON r.id = e.response_id
-    ORDER BY one.place
+    ORDER BY page.at DESC, page.reaction_id DESC
 """
 
 
@@ -192,11 +192,9 @@ def newest(
             if found is None:
                 return [], None
             values |= {"after": after, "after_at": found[0]}
-        cursor.execute(sql, values)
-        ids = [row[0] for row in cursor.fetchall()]
-        cursor.execute(READ, {"ids": ids[:limit], "most": BEGINNING})
+        cursor.execute(READ.replace("{page}", sql), {**values, "most": BEGINNING})
         lines = [Line(*row[:-1], row[-1] or "") for row in cursor.fetchall()]
-    return lines, ids[limit - 1] if len(ids) > limit else None
+    return lines[:limit], lines[limit - 1].id if len(lines) > limit else None
 
 
 def last_arrived(*, project: Project, test: bool) -> UUID | None:
@@ -252,61 +250,58 @@ def answers(*, project: Project, wanted: Wanted) -> Answers:
     return Answers(list(dict.fromkeys(row[0] for row in found)), bool(found) and found[0][1] > LOOKED_AT)
 
 
-VALUES = """
-    WITH RECURSIVE one(value) AS (
-        (SELECT value FROM annotation_liveslice
-         WHERE project_id = %(project)s AND test = %(test)s AND name = %(name)s ORDER BY value LIMIT 1)
+OFFERED = """
+    WITH RECURSIVE told(name, value, place) AS (
+        SELECT n.name, (
+            SELECT s.value FROM annotation_liveslice s WHERE s.project_id = %(project)s AND s.test = %(test)s
+            AND s.name = n.name ORDER BY s.value LIMIT 1
+        ), 1 FROM unnest(%(names)s::text[]) AS n(name)
         UNION ALL
-        SELECT (SELECT s.value FROM annotation_liveslice s WHERE s.project_id = %(project)s AND s.test = %(test)s
-                AND s.name = %(name)s AND s.value > o.value ORDER BY s.value LIMIT 1)
-        FROM one o WHERE o.value IS NOT NULL
-    )
-    SELECT value FROM one WHERE value IS NOT NULL LIMIT 50
-"""
-MODELS = """
-    WITH RECURSIVE one(model) AS (
-        (SELECT model FROM annotation_liveevent
-         WHERE project_id = %(project)s AND test = %(test)s AND model > '' ORDER BY model LIMIT 1)
+        SELECT t.name, (
+            SELECT s.value FROM annotation_liveslice s WHERE s.project_id = %(project)s AND s.test = %(test)s
+            AND s.name = t.name AND s.value > t.value ORDER BY s.value LIMIT 1
+        ), place + 1 FROM told t WHERE t.value IS NOT NULL AND place < %(most)s
+    ), wrote(model, place) AS (
+        SELECT (
+            SELECT l.model FROM annotation_liveevent l WHERE l.project_id = %(project)s AND l.test = %(test)s
+            AND l.model > '' ORDER BY l.model LIMIT 1
+        ), 1
         UNION ALL
-        SELECT (SELECT l.model FROM annotation_liveevent l WHERE l.project_id = %(project)s AND l.test = %(test)s
-                AND l.model > o.model ORDER BY l.model LIMIT 1)
-        FROM one o WHERE o.model IS NOT NULL
+        SELECT (
+            SELECT l.model FROM annotation_liveevent l WHERE l.project_id = %(project)s AND l.test = %(test)s
+            AND l.model > w.model ORDER BY l.model LIMIT 1
+        ), place + 1 FROM wrote w WHERE w.model IS NOT NULL AND place < %(most)s
     )
-    SELECT model FROM one WHERE model IS NOT NULL LIMIT 50
+    SELECT '', model FROM wrote WHERE model IS NOT NULL
+    UNION ALL SELECT name, value FROM told WHERE value IS NOT NULL
 """
 
 
-def values_of(*, project: Project, name: str, test: bool) -> list[str]:
-    """The values of a slice, fifty at most: from value to value in the index, not over all lines."""
-    return _from_to(VALUES, {"project": project.pk, "test": test, "name": name})
-
-
-def models_of(*, project: Project, test: bool) -> list[str]:
-    return _from_to(MODELS, {"project": project.pk, "test": test})
-
-
-def _from_to(sql: str, values: dict[str, Any]) -> list[str]:
+def offered(*, project: Project, names: Sequence[str], test: bool, most: int = 50) -> dict[str, list[str]]:
+    """The values of these slices, and under '' the models: from value to value in the index, not over all lines."""
+    found: dict[str, list[str]] = {"": [], **{name: [] for name in names}}
     with connection.cursor() as cursor:
-        cursor.execute(sql, values)
-        return [row[0] for row in cursor.fetchall()]
+        cursor.execute(OFFERED, {"project": project.pk, "test": test, "names": list(names), "most": most})
+        for name, value in cursor.fetchall():
+            found[name].append(value)
+    return found
 
 
 WAITING = """
-    SELECT min(created_at) FROM (
-        (SELECT created_at FROM annotation_reaction WHERE xact >= %(done)s ORDER BY xact LIMIT 1) UNION ALL
-        (SELECT created_at FROM annotation_response WHERE xact >= %(done)s ORDER BY xact LIMIT 1) UNION ALL
-        (SELECT created_at FROM annotation_takenback WHERE xact >= %(done)s ORDER BY xact LIMIT 1)
+    WITH c AS MATERIALIZED (SELECT coalesce(max(done), 0) AS done FROM annotation_countingcursor)
+    SELECT min(created_at), clock_timestamp() FROM (
+        (SELECT created_at FROM annotation_reaction WHERE xact >= (SELECT done FROM c) ORDER BY xact LIMIT 1) UNION ALL
+        (SELECT created_at FROM annotation_response WHERE xact >= (SELECT done FROM c) ORDER BY xact LIMIT 1) UNION ALL
+        (SELECT created_at FROM annotation_takenback WHERE xact >= (SELECT done FROM c) ORDER BY xact LIMIT 1)
     ) waits
 """
 
 
 def counted_up_to() -> datetime:
     """Everything that had come by then is in the figures: now, unless something waits to be counted."""
-    done = CountingCursor.objects.values_list("done", flat=True).first() or 0
-    now = timezone.now()
     with connection.cursor() as cursor:
-        cursor.execute(WAITING, {"done": done})
-        waits = cursor.fetchone()[0]
+        cursor.execute(WAITING)
+        waits, now = cursor.fetchone()
     return now if waits is None else min(now, waits)
 
 

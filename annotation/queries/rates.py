@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from math import sqrt
 from typing import Any
 from uuid import UUID
@@ -26,7 +27,7 @@ BUILT_IN = ("language", "model_version")
 Z95 = 1.959963984540054  # of the normal distribution: 95 % lie within
 FEW = 30  # exposures; a share of fewer says so
 GROUPS = 50  # of a split, the largest first
-HOURS = timedelta(days=31)  # by the hour over no more than this
+HOURS = timedelta(days=7)  # by the hour over no more than this
 LONGEST = timedelta(days=2 * 366)
 USUAL = timedelta(days=30)
 
@@ -76,13 +77,17 @@ class Share:
     def rate(self) -> float | None:
         return self.n / self.of if self.of else None
 
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.n, self.of)
+
     @property
     def low(self) -> float:
-        return wilson(self.n, self.of)[0]
+        return self.interval[0]
 
     @property
     def high(self) -> float:
-        return wilson(self.n, self.of)[1]
+        return self.interval[1]
 
     @property
     def few(self) -> bool:
@@ -116,19 +121,37 @@ class Rates:
     counted_up_to: datetime
 
 
-def slices_of(project: Project) -> list[str]:
-    """By which names answers can be told apart here."""
-    ways = IntakeSettings.objects.filter(project=project).values_list("slices", flat=True).first()
-    return [*BUILT_IN, *(name for name in ways or [] if name not in BUILT_IN)]
+@dataclass(frozen=True)
+class Ways:
+    """How a project counts: by which names its answers can be told apart, whether users are left out, its kinds.
+
+    `kinds` are what users do; `all_kinds` have `shown` too, last.
+    """
+
+    slices: list[str]
+    leave_out: bool
+    all_kinds: list[ReactionKind]
+
+    @property
+    def kinds(self) -> list[ReactionKind]:
+        return [kind for kind in self.all_kinds if kind.key != "shown"]
+
+    @classmethod
+    def of(cls, project: Project) -> Ways:
+        ways = IntakeSettings.objects.filter(project=project).values_list("slices", "leave_out").first()
+        own, leave_out = ways or ([], True)
+        kinds = ReactionKind.objects.filter(project=project).order_by("built_in", "-polarity", "name")
+        return cls([*BUILT_IN, *(name for name in own if name not in BUILT_IN)], leave_out, list(kinds))
 
 
-def rates(project: Project, asked: Asked) -> Rates:
+def rates(project: Project, asked: Asked, ways: Ways | None = None) -> Rates:
     """Raises BadValue for what cannot be told."""
+    ways = ways or Ways.of(project)
     since, until, unit = period(asked)
-    check(project, asked, since, until)
-    kinds = list(ReactionKind.objects.filter(project=project).exclude(key="shown").order_by("-polarity", "name"))
+    check(ways, asked, since, until)
+    kinds = ways.kinds
     names = {kind.pk: kind.key for kind in kinds}
-    where, values = cells(project, asked, since, until, unit)
+    where, values = cells(project, ways, asked, since, until, unit)
     group = group_of(asked)
     total = total_of(where, values, names)
     groups, more = [total], 0
@@ -148,7 +171,8 @@ def rates(project: Project, asked: Asked) -> Rates:
 def period(asked: Asked) -> tuple[datetime, datetime, str]:
     """From when to when, and of which cells: hours for up to three days, days for more."""
     until = (asked.until or timezone.now()).astimezone(UTC)
-    since = (asked.since or until - USUAL).astimezone(UTC)
+    usual = HOURS if asked.grain == "hour" else USUAL
+    since = (asked.since or until - usual).astimezone(UTC)
     if since >= until:
         raise BadValue("/since", "`since` lies before `until`.")
     if until - since > LONGEST:
@@ -158,14 +182,14 @@ def period(asked: Asked) -> tuple[datetime, datetime, str]:
     return since.replace(**cut), until, unit
 
 
-def check(project: Project, asked: Asked, since: datetime, until: datetime) -> None:
+def check(ways: Ways, asked: Asked, since: datetime, until: datetime) -> None:
     if asked.grain not in ("", "hour", "day"):
         raise BadValue("/grain", "`grain` is hour or day.")
     if asked.grain == "hour" and until - since > HOURS + timedelta(hours=1):
         raise BadValue("/grain", f"By the hour over at most {HOURS.days} days; take days for more.")
     if asked.left_out not in ("", "without", "with", "only"):
         raise BadValue("/left_out", "`left_out` is without, with or only.")
-    known = slices_of(project)
+    known = ways.slices
     if asked.slice and asked.slice not in known:
         raise BadValue("/slice", f"There is no slice '{asked.slice[:60]}'. The project has {', '.join(known)}.")
     if asked.split not in ("", "model", *known):
@@ -178,12 +202,11 @@ def group_of(asked: Asked) -> str:
     return {"": "", "model": "model"}.get(asked.split, "value")
 
 
-def cells(project: Project, asked: Asked, since: datetime, until: datetime, unit: str) -> tuple[str, dict[str, Any]]:
+def cells(
+    project: Project, ways: Ways, asked: Asked, since: datetime, until: datetime, unit: str
+) -> tuple[str, dict[str, Any]]:
     """The condition of the cells that matter, and its values; the order is that of the index rate_cell_once."""
-    left_out = asked.left_out
-    if not left_out:
-        ways = IntakeSettings.objects.filter(project=project).values_list("leave_out", flat=True).first()
-        left_out = "with" if ways is False else "without"
+    left_out = asked.left_out or ("without" if ways.leave_out else "with")
     parts = ["project_id = %(project)s AND test = %(test)s AND grain = %(unit)s AND slice = {slice}"]
     parts.append("at >= %(since)s AND at < %(until)s")
     parts += {"without": ["NOT left_out"], "only": ["left_out"], "with": []}[left_out]

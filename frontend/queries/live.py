@@ -7,14 +7,16 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import CharField, Value
 from django.http import QueryDict
 from django.utils import timezone
 
 from annotation.actions.counting.phrases import Phrase, phrases
 from annotation.models import Reaction, ReactionKind, Response
-from annotation.queries import live
+from annotation.queries import live, records
 from annotation.queries.live import PERIODS, Wanted
-from annotation.queries.rates import slices_of
+from annotation.queries.rates import Ways
+from frontend.queries import data
 from redpen.accounts.models import Project
 
 PERIOD_WORDS = {
@@ -36,6 +38,7 @@ class Filters:
     wanted: Wanted
     kinds: list[ReactionKind]
     models: list[str]
+    ways: Ways
     slices: list[tuple[str, list[tuple[str, str]]]]  # (name in words, [(key, value), ...])
     names: list[tuple[str, str]]  # slices that rates can be split by, with their words
     kind: str = ""
@@ -81,10 +84,11 @@ def filters_from(project: Project, params: QueryDict) -> Filters:
         return params.get(name, "").replace("\0", "")[:most]
 
     test = params.get("data") == "test"
-    kinds = list(ReactionKind.objects.filter(project=project).order_by("built_in", "-polarity", "name"))
+    ways = Ways.of(project)
+    kinds = ways.all_kinds
     kind = next((one for one in kinds if one.key == text("kind")), None)
     everything = text("kind") == EVERYTHING
-    names = slices_of(project)
+    names = ways.slices
     name, _, value = text("slice").partition("=")
     chosen = name in names and bool(value)
     period = text("since") if text("since") in PERIODS else ""
@@ -98,12 +102,14 @@ def filters_from(project: Project, params: QueryDict) -> Filters:
         since=timezone.now() - PERIODS[period] if period else None,
         test=test,
     )
-    offered = [(one, live.values_of(project=project, name=one, test=test)) for one in names]
+    values_of = live.offered(project=project, names=names, test=test)
+    offered = [(one, values_of[one]) for one in names]
     return Filters(
         project=project,
         wanted=wanted,
         kinds=kinds,
-        models=live.models_of(project=project, test=test),
+        models=values_of[""],
+        ways=ways,
         slices=[
             (SLICE_WORDS.get(one, one), [(f"{one}={value}", value) for value in values])
             for one, values in offered
@@ -146,6 +152,24 @@ class Turn:
 
 
 REACTIONS = 200  # on the page of an answer
+ON_THE_WHOLE = ("critique", "preference", "rating", "rewrite", "choice", "outcome", "comment", "report")
+
+
+def said_of_whole(answer: Response, *, most: int = 100) -> list[data.Shown]:
+    """What was said of the whole answer, the newest first."""
+    wanted = records.Wanted(response=answer.pk)
+    parts = []
+    for key in ON_THE_WHOLE:
+        rows = records.select(project=answer.project, kind=records.KINDS[key], wanted=wanted)
+        if rows is not None:
+            named = rows.order_by("-id").annotate(of=Value(key, output_field=CharField()))
+            parts.append(named.values_list("id", "of")[:most])
+    found = sorted(parts[0].union(*parts[1:], all=True), reverse=True)[:most]
+    by_id = {}
+    for key in {of for _, of in found}:
+        ids = [pk for pk, of in found if of == key]
+        by_id |= {row.pk: row for row in records.full(records.KINDS[key]).filter(pk__in=ids)}
+    return [data.show(by_id[pk]) for pk, _ in found]
 
 
 def said_of(answer: Response) -> list[Said]:

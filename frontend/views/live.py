@@ -15,10 +15,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 from annotation.actions.asking import MOST, ask_about
 from annotation.actions.people import Author
 from annotation.models import Campaign, Response
-from annotation.queries import live, records, spans
+from annotation.queries import live, spans
 from frontend.paging import turns
 from frontend.queries import data
-from frontend.queries.live import PERIOD_WORDS, filters_from, said_of, turns_of
+from frontend.queries.live import PERIOD_WORDS, filters_from, said_of, said_of_whole, turns_of
 from redpen.accounts.errors import NotFound
 from redpen.accounts.pages import as_id
 from redpen.accounts.rules import may, open_project
@@ -72,11 +72,10 @@ def news(request: HttpRequest, slug: str) -> HttpResponse:
 def answer(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
     """An answer with the conversation around it, what users did with it, and what people marked."""
     project = open_project(request, slug, "records.see")
-    found = Response.objects.filter(project=project, pk=pk).select_related("prompt", "parent").first()
+    found = Response.objects.filter(project=project, pk=pk).select_related("prompt", "parent", "project").first()
     if found is None:
         raise NotFound("There is no such answer here.")
     on_text = [mark for mark in spans.of_response(response=found, author=None) if mark.part == "text"]
-    rows, _ = records.listed(project=project, wanted=records.Wanted(response=found.pk), limit=100)
     said = said_of(found)
     context = {
         "project": project,
@@ -84,7 +83,7 @@ def answer(request: HttpRequest, slug: str, pk: UUID) -> HttpResponse:
         "turns": turns_of(found, live.conversation(found)),
         "pieces": data.pieces(found.text, on_text),
         "notes": [data.show(mark) for mark in on_text],
-        "others": [data.show(row) for row in rows if records.BY_MODEL[type(row)].key not in ("span", "reaction")],
+        "others": said_of_whole(found),
         "said": said,
         "shown_to": live.shown_to(found),
     }

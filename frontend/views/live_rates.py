@@ -44,7 +44,7 @@ def live_rates(request: HttpRequest, slug: str) -> HttpResponse:
         test=filters.test,
         kinds=(kind.key,) if kind else (),
     )
-    found = rates(project, asked)
+    found = rates(project, asked, filters.ways)
     rows = [(group, [(one, group.share(one.key)) for one in found.kinds]) for group in found.groups]
     context = {
         "project": project,

@@ -83,7 +83,8 @@ def test_rates_over_time(shop):
     found = rates(shop.project, Asked(grain="day", split="model", **DAYS))
     days = {at.day: {name: one.exposures for name, one in groups.items()} for at, groups in found.over_time.items()}
     assert days == {20: {"m-1": 4}, 22: {"m-2": 3}}
-    hourly = rates(shop.project, Asked(grain="hour", **DAYS))
+    week = {"since": datetime(2026, 11, 18, tzinfo=UTC), "until": datetime(2026, 11, 24, tzinfo=UTC)}
+    hourly = rates(shop.project, Asked(grain="hour", **week))
     assert list(hourly.over_time)[0] == NOON
     assert hourly.over_time[NOON][""].taps == {"like": 1}
 
