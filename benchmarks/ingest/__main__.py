@@ -81,7 +81,8 @@ class Bench:
         self.rates[system, name].append(rate)
         self.p50[system, name].append(found.p50_ms)
         self.p99[system, name].append(found.p99_ms)
-        say(f"  {system:8} {name:12} {rate:9,.0f}/s   p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms")
+        times = f"   p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms" if found.p50_ms else ""
+        say(f"  {system:8} {name:16} {rate:9,.0f}/s{times}")
 
     def median(self, system: str, name: str) -> float:
         return statistics.median(self.rates[system, name])
@@ -99,10 +100,10 @@ class Bench:
                 "per_s": round(self.median(system, name)),
                 "least": round(min(rates)),
                 "most": round(max(rates)),
-                "p50_ms": round(statistics.median(self.p50[system, name]), 2),
-                "p99_ms": round(statistics.median(self.p99[system, name]), 2),
+                **({"p50_ms": p50, "p99_ms": round(statistics.median(self.p99[system, name]), 2)} if p50 else {}),
             }
             for (system, name), rates in sorted(self.rates.items())
+            for p50 in [round(statistics.median(self.p50[system, name]), 2)]
         }
 
 

@@ -1,7 +1,7 @@
 """Arize Phoenix and MLflow as running servers with 20,000 traces, and the requests that give one a user's reaction.
 
 Both keep their data in a Postgres of the same kind and settings as ours (fsync on). Their SQLite was tried too: Phoenix
-opens it with `PRAGMA synchronous = OFF`, so its answers are not durable there, and MLflow was slower with it.
+opens it with `PRAGMA synchronous = OFF`, so its answers are not durable there; MLflow wrote 4 reactions a second to it.
 """
 
 import json
