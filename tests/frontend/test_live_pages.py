@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -18,7 +19,10 @@ from annotation.queries import live
 from annotation.queries.rates import Asked, rates
 from frontend.queries.live import turns_of
 from frontend.queries.live_charts import charts
+from redpen.accounts.models import User
 from tests.annotation.stream import NOON, Stream
+from training.demo import fill_demo
+from training.worlds.demo import demo_content
 
 P = "/p/lantern/live/"
 
@@ -182,3 +186,14 @@ def test_a_chart_is_cut_where_nobody_was_shown_anything(shop):
     assert [point.says(True) for point in chart.points][0] == "20 Nov, 12:00: 100 % of 10 (72.2 to 100 %)"
     assert "<script" not in chart.drawn
     assert LiveEvent.objects.count() == 40
+
+
+def test_the_demo_has_reactions_and_rates_to_look_at(db):
+    fill_demo(demo_content(0, prompts=20, labelled=24, twice=6, compared=6, unanswered=4))
+    counting.catch_up()
+    demo = Client()
+    demo.force_login(User.objects.get(email="ada@demo.redpen"))
+    page = demo.get("/p/demo/live/").content.decode()
+    assert page.count("live-what") > 5
+    assert "fern-writer" in page
+    assert "95 % interval" in demo.get("/p/demo/live/rates/").content.decode()
