@@ -161,19 +161,16 @@ def go_through(cast, there, bell, *, flushing: float, away: float, times: int) -
     bell.worker(BELL_TIMES=str(times))
     bell.scheduler(BELL_TIMES=str(times))
     dev = cast.client(cast.dev)
-    keys, taps, answers, slowest = [], [], Counter(), 0.0
+    keys, taps, answers = [], [], Counter()
 
     def work(seconds: float) -> None:
-        nonlocal slowest
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             taps.append(str(shop.tap("like", user=f"u{len(taps)}").pk))
             keys.append(f"run-{len(keys)}")
             tell(cast, keys[-1])
             for path in (f"/p/lantern/webhooks/{hook.pk}/", f"/api/v1/projects/lantern/webhooks/{hook.pk}/deliveries"):
-                begun = time.monotonic()
                 answers[dev.get(path).status_code] += 1
-                slowest = max(slowest, time.monotonic() - begun)
             time.sleep(0.2)
 
     work(2)
@@ -182,8 +179,10 @@ def go_through(cast, there, bell, *, flushing: float, away: float, times: int) -
     work(flushing)
     bell.down()
     work(away)
+    begun = time.monotonic()
     ping = dev.post(f"/api/v1/projects/lantern/webhooks/{hook.pk}/ping", {}, content_type="application/json")
     answers[ping.status_code] += 1
+    assert time.monotonic() - begun < 5  # it rings, and does not wait for a Redis that is away
     everything = [*keys, *taps, *(row.keys[0] for row in WebhookDelivery.objects.filter(event="webhook.test"))]
     bell.up()
     back = time.monotonic()
@@ -194,7 +193,6 @@ def go_through(cast, there, bell, *, flushing: float, away: float, times: int) -
     check(there, everything)
     assert rates_of(cast.project)["m-1", "", "like"] == len(taps)
     assert set(answers) == {200, 202}, answers
-    assert slowest < 3
 
 
 def test_what_is_due_is_sent_though_redis_is_flushed_and_away_and_says_all_three_times(cast, there, bell):
