@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connection
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from redpen.wsgi import application as django_application  # isort: skip - sets Django up before what needs it
 from annotation.intake.front import Intake
@@ -20,10 +20,7 @@ async def livez(request) -> PlainTextResponse:
     return PlainTextResponse("ok\n")
 
 
-pages = Starlette(
-    routes=[
-        Route("/livez", livez),
-        Mount("/", WSGIMiddleware(django_application, workers=settings.WEB_THREADS)),
-    ]
-)
+pages = Starlette(routes=[Route("/livez", livez)])
+# By default, not by Mount("/"): that is a regular expression, and a newline in an address ends it.
+pages.router.default = WSGIMiddleware(django_application, workers=settings.WEB_THREADS)
 application = Intake(pages, lambda: connection.settings_dict)

@@ -19,6 +19,16 @@ def test_livez_needs_no_database():
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
+def test_a_newline_in_an_address_comes_to_django_like_any_other(db):
+    from redpen.asgi import application
+
+    with TestClient(application) as front:
+        for path in ("/api/v1/responses/%0Ax", "/api/v1/responses/x%0A", "/api/v1/projects/a%0Ab/records"):
+            answer = front.get(path)
+            assert answer.status_code in (401, 404)
+            assert answer.headers["content-type"] == "application/problem+json"
+
+
 def test_the_web_process_loads_every_view_without_torch(tmp_path):
     program = f"""
 import sys
