@@ -55,7 +55,7 @@ class Counted:
         return sum(getattr(one, name) for one in self.passes)
 
 
-def count(*, most: int = 50) -> Counted:
+def count(*, most: int = 20) -> Counted:
     """Pass after pass until all is counted that may be; nothing where somebody else is at it."""
     done = Counted()
     while len(done.passes) < most:
