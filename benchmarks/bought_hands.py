@@ -3,8 +3,8 @@
 An honest crowd of varied tastes and zeal (1 to 200 answers each), and 1 % or 5 % who are paid to make version "v2" look
 good: always-love, copy-paste, sleeper (honest for 100 reactions), ring (loves the same bad answers), and all four
 together. The truth is P(love) of v2 among the honest, uncapped and unfiltered. Thresholds were chosen on seeds below
-100; the report is on others. Beyond the scene: "careful" hands, who know the filter and love 40 % of 60 different
-answers; and honest crowds that the filter must leave alone: v2 far better than v1, and reactions that are rare.
+100 and 1000 to 1004; the report is on others. Beyond the scene: "careful" hands, who know the filter and love 40 % of
+60 different answers; and other products: v2 far better than v1, love that is rare, love that is common.
 
     python -m benchmarks.bought_hands [--seeds 5 --first 1000]       the last line is one JSON object
 """
@@ -248,7 +248,9 @@ def run(seed: int, **crowd: Any) -> Outcome:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--first", type=int, default=1000, help="seeds below 100 were used to choose the thresholds")
+    parser.add_argument(
+        "--first", type=int, default=2000, help="those below 100, and 1000 to 1004, were used to choose thresholds"
+    )
     parser.add_argument("--honest", type=int, default=2000)
     given = parser.parse_args()
     seeds = range(given.first, given.first + given.seeds)
@@ -261,6 +263,8 @@ def main() -> None:
         (0.0, "", "none, v2 far better", {"better": 1.5}),
         (0.0, "", "none, love is rare", {"zeal": -6.0}),
         *((share, attack, attack, {}) for share in worst for attack in (*ATTACKS, "mixed", "careful")),
+        *((share, "mixed", "mixed, love is rare", {"zeal": -6.0}) for share in worst),
+        *((share, "mixed", "mixed, love is common", {"zeal": -1.0}) for share in worst),
     ]
     for share, attack, name, world in scenes:
         found = [run(seed, attack=attack, share=share, honest=given.honest, **world) for seed in seeds]

@@ -11,6 +11,8 @@ from annotation.honesty.population import Habit, Population, log10_at_least, log
 
 FEWEST = 12  # answers shown, before anything is said of a rate
 WINDOWS = (30, 100)  # besides all: the latest answers, because a good past excuses nothing
+# who reacts to nearly all is another matter than an enthusiast, of whom there are some wherever reactions are rare
+ALL, OFTEN_NEEDS = 0.9, 7.0
 ALWAYS_NEEDS, CHANGE_NEEDS, NEVER_NEEDS = 4.0, 4.5, 4.0  # powers of ten at which a reason is 0.9 strong
 RECENT = (15, 30, 60, 100)  # latest answers that are compared with a user's own past
 PAST = 30  # answers that make a past
@@ -26,7 +28,7 @@ def always(evidence: Evidence, population: Population) -> Found:
         reasons = []
         for sign, habit in (("good", population.good), ("bad", population.bad)):
             tapped = getattr(evidence.exposures, sign)[begin:end]
-            best: tuple[float, int, int, float] | None = None
+            best: tuple[float, int, int, float] | None = None  # strength, reactions, answers, others' rate
             windows = [end - begin, *(w for w in WINDOWS if w < end - begin)]
             for window in windows:
                 n, k = window, int(tapped[-window:].sum())
@@ -34,10 +36,11 @@ def always(evidence: Evidence, population: Population) -> Found:
                 if k < 6 or k / n < 1.5 * mean:
                     continue
                 chance = log10_at_least(k, n, *habit.at(mean)) + np.log10(2 * len(windows))
-                if best is None or chance < best[0]:
-                    best = (chance, k, n, mean)
-            if best and (strength := surely(best[0], ALWAYS_NEEDS)) >= 0.3:
-                _, k, n, mean = best
+                strength = surely(chance, ALWAYS_NEEDS if k >= ALL * n else OFTEN_NEEDS)
+                if best is None or strength > best[0]:
+                    best = (strength, k, n, mean)
+            if best and best[0] >= 0.3:
+                strength, k, n, mean = best
                 what = _what(evidence, user, sign)
                 latest = "the latest " if n < end - begin else ""
                 words = f"{what} to {k} of {latest}{n} answers shown; others do so to {percent(mean)}"

@@ -19,7 +19,8 @@ WEIGHT = 10
 UNKNOWN = 2.0  # concentration where there are too few users to know: anything is well possible
 MEANS = np.geomspace(0.0005, 0.8, 32)
 # People differ: a population that looks all alike is still taken as a varied one, or the slightly odd would be doubted.
-CONCENTRATIONS = np.array([0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0])
+# And not without bounds: below 2, many who love nothing and some bought hands who love all would pass for one people.
+CONCENTRATIONS = np.array([2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0])
 OTHERS = np.array([0.0, 0.02, 0.05, 0.1, 0.2, 0.3])
 
 
