@@ -30,7 +30,8 @@ def live_rates(request: HttpRequest, slug: str) -> HttpResponse:
         split = ""
     until = timezone.now()
     shown = [kind for kind in filters.kinds if kind.key != "shown"]
-    kind = next((one for one in shown if one.key == filters.kind), None) or next(iter(shown), None)
+    by_key = {one.key: one for one in shown}
+    kind = by_key.get(filters.kind) or by_key.get("like") or next(iter(shown), None)
     believed = request.GET.get("users", "")
     asked = Asked(
         since=until - PERIODS[period],
