@@ -98,12 +98,14 @@ OF_SLICE = "(SELECT s.value FROM annotation_liveslice s WHERE s.reaction_id = l.
 # The filters that do not lead. They are written so that the planner uses no index for them: it takes values for evenly
 # spread over time, and would walk down years of one filter in search of a model that has long been retired.
 FOLLOW = {
-    "user": "coalesce(l.external_user, l.external_user) = %(user)s",
-    "model": "coalesce(l.model, l.model) = %(model)s",
+    "user": "(l.external_user = %(user)s) IS TRUE",
+    "model": "(l.model = %(model)s) IS TRUE",
     "slice": f"{OF_SLICE} = %(value)s",
-    "kind": "coalesce(l.kind_id, l.kind_id) = %(kind)s",
+    "kind": "(l.kind_id = %(kind)s) IS TRUE",
     "taps": "coalesce(l.tap, false)",
 }
+# Behind a slice they are looked up line by line: joined, all lines of the table would be hashed.
+BEHIND_SLICE = "(SELECT {} FROM annotation_liveevent l WHERE l.reaction_id = s.reaction_id)"
 SMALL = 2_000  # lines; a filter with fewer leads, whatever the others are
 
 
@@ -149,21 +151,22 @@ def table(lead: str) -> str:
 def walk(wanted: Wanted, lead: str) -> tuple[str, list[str], str]:
     """(tables and the leader's condition, the conditions of the others, the alias whose order is walked)."""
     of = "s" if lead == "slice" else "l"
-    tables = "annotation_liveevent l"
-    if lead == "slice":
-        tables = "annotation_liveslice s JOIN annotation_liveevent l ON l.reaction_id = s.reaction_id"
     since = f" AND {of}.at >= %(since)s" if wanted.since is not None else ""
     leads = {"both": ("model", "kind")}.get(lead, (lead,))
-    return f"{tables} WHERE {LEADS[lead]}{since}", [FOLLOW[name] for name in given(wanted) if name not in leads], of
+    others = [FOLLOW[name] for name in given(wanted) if name not in leads]
+    return f"{table(lead)} WHERE {LEADS[lead]}{since}", others, of
 
 
 def page_sql(project: Project, wanted: Wanted, *, after: bool, limit: int) -> tuple[str, dict[str, Any]]:
     source, others, of = walk(wanted, leader(project, wanted))
+    if of == "s":
+        others = [BEHIND_SLICE.format(one) for one in others]
     if after:
         others = [f"({of}.at, {of}.reaction_id) < (%(after_at)s, %(after)s)", *others]
     where = "".join(f" AND {one}" for one in others)
     order = f"ORDER BY {of}.at DESC, {of}.reaction_id DESC"
-    return f"SELECT l.reaction_id, l.at FROM {source}{where} {order} LIMIT {limit + 1}", values_for(project, wanted)
+    sql = f"SELECT {of}.reaction_id, {of}.at FROM {source}{where} {order} LIMIT {limit + 1}"
+    return sql, values_for(project, wanted)
 
 
 READ = """
@@ -225,10 +228,12 @@ def arrived(*, project: Project, wanted: Wanted, seen: UUID) -> int:
 def answers_sql(project: Project, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     source, others, of = walk(wanted, leader(project, wanted))
     where = " AND ".join(["l.response_id IS NOT NULL", *others])
+    order = f"ORDER BY {of}.at DESC, {of}.reaction_id DESC"
     return (
-        f"WITH l AS MATERIALIZED (SELECT l.* FROM {source} ORDER BY {of}.at DESC, {of}.reaction_id DESC "
-        f"LIMIT {LOOKED_AT + 1}) "
-        f"SELECT l.response_id, (SELECT count(*) FROM l) FROM l WHERE {where} ORDER BY l.at DESC, l.reaction_id DESC",
+        f"WITH walked AS MATERIALIZED (SELECT {of}.reaction_id FROM {source} {order} LIMIT {LOOKED_AT + 1}) "
+        "SELECT l.response_id, (SELECT count(*) FROM walked) "
+        f"FROM walked JOIN annotation_liveevent l USING (reaction_id) WHERE {where} "
+        "ORDER BY l.at DESC, l.reaction_id DESC",
         values_for(project, wanted),
     )
 
