@@ -3,6 +3,7 @@
 import pytest
 from django.apps import apps
 from django.contrib import admin
+from django.db.models import CompositePrimaryKey
 from django.urls import reverse
 
 from redpen.accounts import audit
@@ -10,7 +11,12 @@ from redpen.accounts.actions.invitations import invite
 from redpen.accounts.models import AuditEvent, User
 from tests.cast import make_user
 
-OURS = [model for name in ("accounts", "annotation", "training") for model in apps.get_app_config(name).get_models()]
+OURS = [
+    model
+    for name in ("accounts", "annotation", "training")
+    for model in apps.get_app_config(name).get_models()
+    if not isinstance(model._meta.pk, CompositePrimaryKey)  # figures that are counted again; the admin cannot list them
+]
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ class SnapshotsView(ProjectView):
 class PreviewView(ProjectView):
     needs: ClassVar[dict[str, str]] = {"POST": "training.see"}
 
-    @extend_schema(summary="What a query would freeze: rows by split, marks by label", request=QueryInput, responses=dict)
+    @extend_schema(summary="What a query would freeze: rows by split, and labels", request=QueryInput, responses=dict)
     def post(self, request: Request, slug: str) -> Response:
         return Response(snapshots.preview(self.project, query_of(read(QueryInput, request.data))))
 
