@@ -229,10 +229,15 @@ def answers_sql(project: Project, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     source, others, of = walk(wanted, leader(project, wanted))
     where = " AND ".join(["l.response_id IS NOT NULL", *others])
     order = f"ORDER BY {of}.at DESC, {of}.reaction_id DESC"
+    columns = "l.*"
+    lines = "walked l"
+    if of == "s":  # OFFSET 0: looked up line by line, and not joined by hashing the table
+        columns = "s.reaction_id"
+        one = "SELECT * FROM annotation_liveevent e WHERE e.reaction_id = walked.reaction_id OFFSET 0"
+        lines = f"walked CROSS JOIN LATERAL ({one}) l"
     return (
-        f"WITH walked AS MATERIALIZED (SELECT {of}.reaction_id FROM {source} {order} LIMIT {LOOKED_AT + 1}) "
-        "SELECT l.response_id, (SELECT count(*) FROM walked) "
-        f"FROM walked JOIN annotation_liveevent l USING (reaction_id) WHERE {where} "
+        f"WITH walked AS MATERIALIZED (SELECT {columns} FROM {source} {order} LIMIT {LOOKED_AT + 1}) "
+        f"SELECT l.response_id, (SELECT count(*) FROM walked) FROM {lines} WHERE {where} "
         "ORDER BY l.at DESC, l.reaction_id DESC",
         values_for(project, wanted),
     )
