@@ -28,28 +28,13 @@ from annotation.models import (
     Rewrite,
     Task,
 )
+from annotation.sides import by_name, shown_first
 from redpen.accounts.models import Project
 
 __all__ = ["Compared", "choose", "critique", "prefer", "rank", "rate", "report", "retract", "rewrite", "tell_outcome"]
 
 
 CHOICE_WORDS = {"a": "A is better", "b": "B is better", "tie": "equally good", "neither": "neither is good"}
-
-
-def shown_first(task: Task) -> str:
-    """Which answer of a pair stands on the left: by the task's stored seed."""
-    return "b" if task.shuffle_seed % 2 else "a"
-
-
-def by_name(task: Task, choice: str) -> str:
-    """left and right as a and b."""
-    left = shown_first(task)
-    return {"left": left, "right": "a" if left == "b" else "b"}.get(choice, choice)
-
-
-def by_side(task: Task, choice: str) -> str:
-    """a and b as left and right."""
-    return choice if choice not in ("a", "b") else "left" if choice == shown_first(task) else "right"
 
 
 @transaction.atomic

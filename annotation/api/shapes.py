@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from annotation.actions.dealing import Deal
-from annotation.actions.judgements import by_side, shown_first
 from annotation.models import Assignment, Preference, Prompt, Response, SpanCritique
 from annotation.models.campaigns import TaskKind
+from annotation.sides import by_side, shown_first
 from redpen.accounts.models import User
 
 
