@@ -253,7 +253,9 @@ def test_a_filter_that_makes_no_sense_is_refused_by_name(path, name, value, both
 )
 def test_any_offset_of_a_zone_is_one(path, at, both):
     for name in ("since", "until"):
-        assert asking(both.project).get(path, **{name: at}).status_code in (200, 422)
+        answer = asking(both.project).get(path, **{name: at})
+        answer.close()  # an export holds its place until its reader leaves
+        assert answer.status_code in (200, 422)
 
 
 @pytest.mark.parametrize("path", READS)

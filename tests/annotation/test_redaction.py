@@ -158,6 +158,11 @@ def test_an_unknown_pattern_is_refused_by_name():
         check_names(["email", "shoe size"])
 
 
+def test_a_uuid_is_no_iban_even_with_its_checksum():
+    for text in ("ee479694-aca9-49ff-a9ae-ddabddcde393", "at ee479694-aca9-49ff-a9ae-ddabddcde393."):
+        assert everything(text) == (text, 0)
+
+
 def test_a_uuid_of_digits_only_is_no_card():
     for _ in range(2000):
         text = str(uuid.uuid4())

@@ -83,7 +83,7 @@ def opened(browser, chat, **options) -> Page:
 def ask(page: Page) -> None:
     page.get_by_label("Your question").fill("When was it built?")
     page.get_by_role("button", name="Ask").click()
-    expect(page.get_by_role("group", name="What do you think of this answer?")).to_be_visible()
+    expect(page.get_by_role("group", name="What do you think of this answer?")).to_be_visible(timeout=20_000)
 
 
 def standing() -> list[str]:
