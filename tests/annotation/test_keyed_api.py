@@ -254,7 +254,8 @@ def test_a_filter_that_makes_no_sense_is_refused_by_name(path, name, value, both
 def test_any_offset_of_a_zone_is_one(path, at, both):
     for name in ("since", "until"):
         answer = asking(both.project).get(path, **{name: at})
-        answer.close()  # an export holds its place until its reader leaves
+        if answer.streaming:
+            list(answer.streaming_content)  # an export holds its place until it is read
         assert answer.status_code in (200, 422)
 
 
