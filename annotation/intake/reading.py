@@ -152,14 +152,22 @@ async def split_array(body: bytes | bytearray, most: int, turns: Turns, project:
     msgspec is quick, but makes an object of each of a million zeros, and refuses the whole array for half a surrogate
     pair in one item. In such cases the items are looked for one by one.
     """
-    await turns.take(project)
-    try:
-        if body.count(b",") <= 50 * most:
-            return all_items(body)
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    finally:
+    commas = start = 0
+    while start < len(body) and commas <= 50 * most:
+        await turns.take(project)
+        commas += body.count(b",", start, start + 2 * PIECE)
         turns.give()
+        start += 2 * PIECE
+    if commas <= 50 * most:
+        await turns.take(project)
+        try:
+            return all_items(body)
+        except RecursionError as error:
+            raise unreadable(error) from None
+        except msgspec.DecodeError:
+            pass
+        finally:
+            turns.give()
     items: list[Any] = []
     try:
         found = careful_items(body.decode(), most)

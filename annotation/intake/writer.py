@@ -2,7 +2,8 @@
 
 There is no timer. A writer takes all that waits, writes it, and takes what came meanwhile: a lone request is written at
 once, and the groups grow with the load. Projects take turns, so that a flood of one does not stand in another's way:
-while several send, groups are small, and one connection writes for those only that have little on its way.
+while several send, groups are small, and one connection writes for those only that have little on its way; the other
+writes for the rest.
 
 A group that Postgres refuses is halved until the row at fault stands alone; the others are stored. A caller who leaves
 does not stop the commit, because it runs in the writer's task and not in the caller's.
@@ -93,7 +94,8 @@ class Writer:
 
     def start(self) -> None:
         self.tasks = [
-            asyncio.create_task(self._run(express=n == 1), name=f"intake-writer-{n}") for n in range(self.writers)
+            asyncio.create_task(self._run(express=n == 1 if self.writers > 1 else None), name=f"intake-writer-{n}")
+            for n in range(self.writers)
         ]
 
     async def write(self, job: Job) -> None:
@@ -119,18 +121,19 @@ class Writer:
         if open_rows <= LIGHT or not self.shared():
             self.light_work.set()
 
-    def _take(self, *, light_only: bool = False) -> list[Job]:
+    def _take(self, *, express: bool | None = None) -> list[Job]:
         """What goes into the next group: each project's oldest jobs, in turns.
 
-        While several projects send, a group is small, and those that have little on its way come first.
+        While several projects send, a group is small, and holds jobs of projects that have little on its way
+        (`express`), of the others (not `express`), or of all, the small ones first (None).
         """
         shared = self.shared()
         most, turn_rows = (SHARED_ROWS, SHARED_ROWS // 2) if shared else (GROUP_ROWS, TURN_ROWS)
         projects = deque(self.queues)
         if shared:
             light = [project for project in projects if self.open[project] <= LIGHT]
-            heavy = [] if light_only else [project for project in projects if self.open[project] > LIGHT]
-            projects = deque(light + heavy)
+            heavy = [project for project in projects if self.open[project] > LIGHT]
+            projects = deque(light + heavy if express is None else light if express else heavy)
         taken: list[Job] = []
         rows = size = 0
         while projects and rows < most and size < GROUP_BYTES:
@@ -163,14 +166,16 @@ class Writer:
             else:
                 del self.open[job.project]
 
-    async def _run(self, *, express: bool) -> None:
+    async def _run(self, *, express: bool | None) -> None:
         connection: AsyncConnection | None = None
-        work = self.light_work if express else self.work
+        work, others = (self.light_work, self.work) if express else (self.work, self.light_work)
         while True:
             await work.wait()
-            jobs = self._take(light_only=express)
+            jobs = self._take(express=express)
             if not jobs:
-                work.clear()  # what waits is not for the express
+                work.clear()
+                if self.queues:
+                    others.set()  # what waits is theirs
                 continue
             try:
                 if connection is None or connection.closed:

@@ -261,7 +261,7 @@ def test_while_several_projects_send_groups_are_small_and_the_quiet_come_first()
         assert not writer.light_work.is_set()
         writer.put(Job("quiet", [Row(name="q", source=("k", "quiet", False, ""), **row)], 1))
         assert writer.light_work.is_set()
-        groups = [writer._take(light_only=True), writer._take(light_only=True), writer._take()]
+        groups = [writer._take(express=True), writer._take(express=True), writer._take(express=False)]
         return [[(job.project, len(job.rows)) for job in group] for group in groups]
 
     assert asyncio.run(first_groups()) == [[("quiet", 1)], [], [("loud", 100), ("loud", 100)]]
