@@ -9,6 +9,8 @@ import re
 from annotation.errors import BadValue
 
 PSEUDONYM = re.compile("u_[0-9a-f]{32}")
+# joiners and direction marks are not among them: names with emoji and of right-to-left scripts hold those
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 LONGEST = 200
 # What programs send when they do not know whom they speak of. Taken for a name, one such "user" would be everybody:
 # all their taps would be one person's, and erasing one would erase all.
@@ -31,8 +33,9 @@ def check_user(user: str, pointer: str = "/user") -> str:
         )
     if len(user) > LONGEST:
         raise BadValue(pointer, f"A user's id has at most {LONGEST} characters, not {len(user)}.", code="user.too_long")
-    if not user.isprintable():
-        raise BadValue(pointer, "A user's id holds printable characters only.", code="user.not_printable")
+    if found := CONTROL.search(user):
+        where = f"Character {found.start()} of the user's id is a control character (U+{ord(found.group()):04X})"
+        raise BadValue(pointer, f"{where}; an id holds none.", code="user.not_printable")
     return user
 
 

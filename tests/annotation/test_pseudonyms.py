@@ -43,3 +43,14 @@ def test_what_cannot_be_kept_is_refused(user):
 @pytest.mark.parametrize("user", ["ines", "42", "00", "Anonymouse", "нина", "auth0|5f7c", "null-island"])
 def test_names_are_names(user):
     assert check_user(user) == user
+
+
+def test_a_name_with_joined_emoji_or_direction_marks_is_a_name():
+    for name in ("ünï-👩‍🚀", "\u200fمستخدم\u200e", "می‌خواهم"):
+        assert check_user(name) == name
+
+
+def test_a_control_character_is_refused_with_its_place():
+    for name in ("ada\n", "a\0b", "a\u2028b"):
+        with pytest.raises(BadValue, match=r"Character \d of the user's id"):
+            check_user(name)
