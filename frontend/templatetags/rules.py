@@ -42,6 +42,7 @@ class NavItem:
     title: str
     url: str
     current: bool
+    below: bool = False  # the open page is one of those below it
 
 
 @register.filter
@@ -72,7 +73,8 @@ def _items(request: HttpRequest, pages: list[tuple[str, str, str]]) -> list[NavI
         if not rules.may(request.role, action):
             continue
         try:
-            items.append(NavItem(title, reverse(name, args=[project.slug]), name == here))
+            url = reverse(name, args=[project.slug])
+            items.append(NavItem(title, url, name == here, below=name != "project" and request.path.startswith(url)))
         except NoReverseMatch:  # a page that is not there yet
             continue
     return items

@@ -48,3 +48,7 @@ def test_test_data_has_counts_of_its_own(cast, page):
     count(cast.project, "refused", 5, "kind.unknown", test=True)
     assert "kind.unknown" not in page()
     assert "kind.unknown" in page("?data=test")
+
+
+def test_the_bar_shows_the_section_of_a_page_below_it(page):
+    assert '/live/" aria-current="true">Live</a>' in page()
