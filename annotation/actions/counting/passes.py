@@ -9,6 +9,7 @@ row that is seen twice counts once.
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from annotation.webhooks.outbox import emit_many, listening
 log = logging.getLogger(__name__)
 
 LOCK = 0x52656470656E  # "Redpen": one pass at a time
-ROWS = 20_000  # of each table in one pass
+ROWS = 5_000  # of each table in one pass: under a second, so that it can give way
 ENDLESS = 2**63 - 1
 TABLES = ("annotation_reaction", "annotation_response", "annotation_takenback")
 
@@ -55,10 +56,15 @@ class Counted:
         return sum(getattr(one, name) for one in self.passes)
 
 
-def count(*, most: int = 20) -> Counted:
-    """Pass after pass until all is counted that may be; nothing where somebody else is at it."""
+def count(*, most: int = 20, rest: float = 0.0) -> Counted:
+    """Pass after pass until all is counted that may be; nothing where somebody else is at it.
+
+    With `rest` it pauses between two passes, so many times as long as the one before took: who counts what a flood
+    left behind must not take Postgres from those who write and read meanwhile.
+    """
     done = Counted()
     while len(done.passes) < most:
+        began = time.monotonic()
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
             if not cursor.fetchone()[0]:
@@ -67,6 +73,7 @@ def count(*, most: int = 20) -> Counted:
         done.passes.append(one)
         if not one.more:
             break
+        time.sleep(rest * (time.monotonic() - began))
     return done
 
 
