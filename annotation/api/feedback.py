@@ -22,11 +22,11 @@ from annotation.actions.records import retract
 from annotation.api import feedback_shapes as shapes
 from annotation.api.feedback_rows import Item, Taker, record_named
 from annotation.api.keyed import KeyedView
-from annotation.intake.front import Refused
 from annotation.intake.limits import Buckets, Limits
 from annotation.intake.problems import StillRunning, as_problem, misfit, unreadable
 from annotation.intake.reading import is_lines, too_large, unpacked
 from annotation.intake.shapes import BatchResult, Result
+from annotation.intake.taking import Refused
 from annotation.intake.writer import CLAIM, other_body
 from redpen.accounts.errors import Invalid, NotFound, RedpenError, TooLarge, TooMany, WrongMediaType
 

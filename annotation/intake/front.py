@@ -24,14 +24,13 @@ from annotation.intake.problems import StillRunning, WrongKey, WrongOrigin
 from annotation.intake.reading import CallerLeft, Ledger, begins_array, is_lines, lines_in, read_body, split_array
 from annotation.intake.replies import TAKE_BACK, encoder, preflight, respond, respond_error
 from annotation.intake.shapes import ReactionIn, ResponseIn, Result
-from annotation.intake.taking import BatchReply, Operation, Refused, Taker
+from annotation.intake.taking import BatchReply, Operation, Taker
 from annotation.intake.tally import Tally
 from annotation.intake.turns import Turns
 from annotation.intake.writer import Connector, Keyed, Writer
 from redpen.accounts.errors import Broken, Invalid, RedpenError, TooLarge, TooMany, Unavailable
 
 log = logging.getLogger(__name__)
-__all__ = ["Intake", "Refused"]
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

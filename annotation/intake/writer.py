@@ -181,9 +181,7 @@ class Writer:
                 if connection is None or connection.closed:
                     connection = await self.connect()
                 await self._write_group(connection, jobs)
-            except (
-                Exception
-            ) as error:  # the database went away, or a fault of ours: these callers hear of it, others live
+            except Exception as error:  # these callers hear of it, the writer lives on
                 if not isinstance(error, psycopg.Error):
                     log.exception("intake.broken")
                 else:
