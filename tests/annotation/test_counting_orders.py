@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from annotation import events
 from annotation.actions import counting
-from annotation.actions.counting import passes
 from annotation.models import LiveEvent, RateCell, Reaction, SpanCritique
 from redpen.accounts.models import Project
 from tests.annotation.stream import Stream, at, count_all, exposures_of, in_one_go, rates_of
@@ -221,18 +220,3 @@ def test_a_database_that_moved_to_another_server_counts_on():
     count_all()
     assert rates_of(project) == {("m-1", "", None): 3, ("m-1", "", "like"): 3}
     assert RateCell.objects.exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_who_is_behind_rests_between_passes_and_still_counts_all(monkeypatch):
-    shop = Stream(Project.objects.create(name="Busy", slug="busy"))
-    shop.answer()
-    for minute in range(12):
-        shop.tap("like", user=f"u{minute}", minute=minute)
-    pauses: list[float] = []
-    monkeypatch.setattr(passes, "ROWS", 4)
-    monkeypatch.setattr(passes.time, "sleep", pauses.append)
-    done = counting.count(rest=2.0)
-    assert len(pauses) == len(done.passes) - 1 >= 2  # none after the last
-    assert all(pause > 0 for pause in pauses)
-    assert rates_of(shop.project)["m-1", "", "like"] == 12

@@ -20,6 +20,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from annotation.actions.counting import cells, joining, lines, phrases
+from annotation.actions.counting.pace import Pace
 from annotation.actions.standing import SETTLE_AND_COUNT
 from annotation.models import Reaction, Response
 from annotation.webhooks import payloads
@@ -56,13 +57,17 @@ class Counted:
         return sum(getattr(one, name) for one in self.passes)
 
 
-def count(*, most: int = 20, rest: float = 0.0) -> Counted:
+def count(*, most: int = 20, gently: bool = False) -> Counted:
     """Pass after pass until all is counted that may be; nothing where somebody else is at it.
 
-    With `rest` it pauses between two passes, so many times as long as the one before took: who counts what a flood
-    left behind must not take Postgres from those who write and read meanwhile.
+    `gently`: who counts what a flood leaves behind must not take Postgres from those who write and read meanwhile, so
+    it rests between two passes (pace.py).
     """
     done = Counted()
+    pace = None
+    if gently:
+        with connection.cursor() as cursor:
+            pace = Pace(cursor)
     while len(done.passes) < most:
         began = time.monotonic()
         with transaction.atomic(), connection.cursor() as cursor:
@@ -73,7 +78,9 @@ def count(*, most: int = 20, rest: float = 0.0) -> Counted:
         done.passes.append(one)
         if not one.more:
             break
-        time.sleep(rest * (time.monotonic() - began))
+        if pace is not None:
+            with connection.cursor() as cursor:
+                pace.rest(cursor, time.monotonic() - began)
     return done
 
 

@@ -73,7 +73,7 @@ class Postgres:
             f"unix_socket_directories={self.sockets}",
             "unix_socket_permissions=0700",
             "max_connections=100",
-            "shared_buffers=128MB",
+            "shared_buffers=256MB",
             "timezone=UTC",
             "log_timezone=UTC",
             "logging_collector=off",

@@ -1,0 +1,56 @@
+"""The counting gives way to who writes: how long it rests between its passes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from django.db import connection
+
+from annotation.actions import counting
+from annotation.actions.counting import pace, passes
+from redpen.accounts.models import Project
+from tests.annotation.stream import Stream, rates_of
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("a_second", "waited", "times"), [(2_000, 5, pace.BUSY_REST), (2_000, 900, pace.LATE_REST), (10, 5, pace.CALM_REST)]
+)
+def test_who_is_behind_rests_longer_while_much_comes_in_unless_it_is_late(monkeypatch, a_second, waited, times):
+    shop = Stream(Project.objects.create(name="Busy", slug="busy"))
+    shop.answer()
+    for minute in range(11):
+        shop.tap("like", user=f"u{minute}", minute=minute)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE annotation_reaction DISABLE TRIGGER keep_record")
+        cursor.execute("UPDATE annotation_reaction SET created_at = now() - make_interval(secs => %s)", [waited])
+        cursor.execute("ALTER TABLE annotation_reaction ENABLE TRIGGER keep_record")
+    clock = {"now": 0.0}
+    pauses: list[float] = []
+
+    def a_second_a_look() -> float:  # each look at the clock is a second later
+        clock["now"] += 1.0
+        return clock["now"]
+
+    monkeypatch.setattr(passes, "ROWS", 4)
+    monkeypatch.setattr(pace, "arrived", lambda cursor: int(clock["now"] * a_second))
+    clockwork = SimpleNamespace(monotonic=a_second_a_look, sleep=pauses.append)
+    monkeypatch.setattr(passes, "time", clockwork)
+    monkeypatch.setattr(pace, "time", clockwork)
+    done = counting.count(gently=True)
+    assert len(pauses) == len(done.passes) - 1 >= 2  # none after the last
+    assert pauses == [times * 1.0] * len(pauses)  # a pass took a second: the clock was looked at twice
+    assert rates_of(shop.project)["m-1", "", "like"] == 11
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_stored_can_be_told_from_postgres_statistics():
+    shop = Stream(Project.objects.create(name="Seen", slug="seen"))
+    shop.answer()
+    with connection.cursor() as cursor:
+        before = pace.arrived(cursor)
+        for number in range(7):
+            shop.tap("like", user=f"u{number}")
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        assert pace.arrived(cursor) >= before + 7
