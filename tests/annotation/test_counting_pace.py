@@ -29,18 +29,18 @@ def test_who_is_behind_rests_longer_while_much_comes_in_unless_it_is_late(monkey
     clock = {"now": 0.0}
     pauses: list[float] = []
 
-    def a_second_a_look() -> float:  # each look at the clock is a second later
-        clock["now"] += 1.0
+    def three_seconds_a_look() -> float:  # each look at the clock is three seconds later
+        clock["now"] += 3.0
         return clock["now"]
 
     monkeypatch.setattr(passes, "ROWS", 4)
     monkeypatch.setattr(pace, "arrived", lambda cursor: int(clock["now"] * a_second))
-    clockwork = SimpleNamespace(monotonic=a_second_a_look, sleep=pauses.append)
+    clockwork = SimpleNamespace(monotonic=three_seconds_a_look, sleep=pauses.append)
     monkeypatch.setattr(passes, "time", clockwork)
     monkeypatch.setattr(pace, "time", clockwork)
     done = counting.count(gently=True)
     assert len(pauses) == len(done.passes) - 1 >= 2  # none after the last
-    assert pauses == [times * 1.0] * len(pauses)  # a pass took a second: the clock was looked at twice
+    assert pauses == [times * 3.0] * len(pauses)  # of a pass: the clock was looked at before and after it
     assert rates_of(shop.project)["m-1", "", "like"] == 11
 
 
@@ -54,3 +54,18 @@ def test_what_was_stored_can_be_told_from_postgres_statistics():
             shop.tap("like", user=f"u{number}")
         cursor.execute("SELECT pg_stat_force_next_flush()")
         assert pace.arrived(cursor) >= before + 7
+
+
+@pytest.mark.django_db
+def test_a_moment_in_which_the_statistics_say_nothing_is_no_calm(monkeypatch):
+    pauses: list[float] = []
+    monkeypatch.setattr(pace, "arrived", lambda cursor: 0)
+    monkeypatch.setattr(
+        pace, "time", SimpleNamespace(monotonic=iter([0.0, 1.0, 2.0, 3.0]).__next__, sleep=pauses.append)
+    )
+    monkeypatch.setattr(pace, "OLDEST", "SELECT 1.0::float8")
+    with connection.cursor() as cursor:
+        slow = pace.Pace(cursor)
+        for _ in range(3):
+            slow.rest(cursor, 1.0)
+    assert pauses == [pace.BUSY_REST, pace.BUSY_REST, pace.CALM_REST]

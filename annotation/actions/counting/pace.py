@@ -13,6 +13,7 @@ from typing import Any
 BUSY = 500.0  # reactions a second that are stored while one looks
 BUSY_REST, CALM_REST, LATE_REST = 4.0, 0.25, 1.0  # times the length of the pass
 LATEST = 300.0  # seconds between a reaction's arrival and its counting
+LOOK = 2.5  # seconds: a connection tells the statistics what it stored once a second at most
 
 # Both are figures that Postgres keeps anyway: no table is read for the first, one row for the second.
 ARRIVED = "SELECT pg_stat_get_tuples_inserted('annotation_reaction'::regclass)"
@@ -27,13 +28,15 @@ class Pace:
 
     def __init__(self, cursor: Any) -> None:
         self.arrived, self.at = arrived(cursor), time.monotonic()
+        self.busy = True  # until one knows
 
     def rest(self, cursor: Any, took: float) -> None:
         """After a pass of `took` seconds that did not come to the end. No transaction may be open."""
         now, stored = time.monotonic(), arrived(cursor)
-        busy = stored - self.arrived > BUSY * (now - self.at)
-        self.arrived, self.at = stored, now
-        time.sleep(took * (self._busy_rest(cursor) if busy else CALM_REST))
+        if now - self.at >= LOOK:
+            self.busy = stored - self.arrived > BUSY * (now - self.at)
+            self.arrived, self.at = stored, now
+        time.sleep(took * (self._busy_rest(cursor) if self.busy else CALM_REST))
 
     def _busy_rest(self, cursor: Any) -> float:
         cursor.execute(OLDEST)
@@ -44,6 +47,6 @@ class Pace:
 
 
 def arrived(cursor: Any) -> int:
-    """Reactions ever stored, as Postgres' statistics have it: a second late at most."""
+    """Reactions ever stored, as Postgres' statistics have it: a second or two late."""
     cursor.execute(ARRIVED)
     return int(cursor.fetchone()[0])
