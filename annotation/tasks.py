@@ -45,7 +45,7 @@ def deliver() -> None:
 @shared_task(name="annotation.tasks.count")
 def count() -> None:
     """Join, settle and count what came in; and again where a project's slices have changed."""
-    counting.count(gently=True)
+    counting.count_gently()
     counting.rebuild_due()
 
 

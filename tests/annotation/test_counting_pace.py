@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -38,7 +40,7 @@ def test_who_is_behind_rests_longer_while_much_comes_in_unless_it_is_late(monkey
     clockwork = SimpleNamespace(monotonic=three_seconds_a_look, sleep=pauses.append)
     monkeypatch.setattr(passes, "time", clockwork)
     monkeypatch.setattr(pace, "time", clockwork)
-    done = counting.count(gently=True)
+    done = counting.count_gently()
     assert len(pauses) == len(done.passes) - 1 >= 2  # none after the last
     assert pauses == [times * 3.0] * len(pauses)  # of a pass: the clock was looked at before and after it
     assert rates_of(shop.project)["m-1", "", "like"] == 11
@@ -69,3 +71,32 @@ def test_a_moment_in_which_the_statistics_say_nothing_is_no_calm(monkeypatch):
         for _ in range(3):
             slow.rest(cursor, 1.0)
     assert pauses == [pace.BUSY_REST, pace.BUSY_REST, pace.CALM_REST]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_called_while_another_rests_leaves_the_pause_alone(monkeypatch):
+    shop = Stream(Project.objects.create(name="Paused", slug="paused"))
+    shop.answer()
+    for minute in range(11):
+        shop.tap("like", user=f"u{minute}", minute=minute)
+    others: list[int] = []
+
+    def meanwhile(seconds: float) -> None:
+        with ThreadPoolExecutor(1) as pool:  # with a connection of its own, as another worker has
+            others.append(len(pool.submit(in_another_connection).result().passes))
+
+    def in_another_connection() -> counting.Counted:
+        try:
+            return counting.count_gently()
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(passes, "ROWS", 4)
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=time.monotonic, sleep=meanwhile))
+    done = counting.count_gently()
+    assert len(done.passes) >= 3
+    assert others
+    assert not any(others)
+    monkeypatch.undo()
+    shop.tap("like", user="late", minute=30)
+    assert in_another_connection().total("rows") >= 1  # the lock was given back

@@ -29,6 +29,7 @@ from annotation.webhooks.outbox import emit_many, listening
 log = logging.getLogger(__name__)
 
 LOCK = 0x52656470656E  # "Redpen": one pass at a time
+RESTS = LOCK + 1  # held by who counts gently, also while it rests: the next one must not use the pause
 ROWS = 5_000  # of each table in one pass: under a second, so that it can give way
 ENDLESS = 2**63 - 1
 TABLES = ("annotation_reaction", "annotation_response", "annotation_takenback")
@@ -57,17 +58,28 @@ class Counted:
         return sum(getattr(one, name) for one in self.passes)
 
 
-def count(*, most: int = 20, gently: bool = False) -> Counted:
-    """Pass after pass until all is counted that may be; nothing where somebody else is at it.
+def count(*, most: int = 20) -> Counted:
+    """Pass after pass until all is counted that may be; nothing where somebody else is at it."""
+    return _count(most, None)
 
-    `gently`: who counts what a flood leaves behind must not take Postgres from those who write and read meanwhile, so
-    it rests between two passes (pace.py).
+
+def count_gently(*, most: int = 20) -> Counted:
+    """`count`, with a rest after each pass (pace.py); nothing where somebody else counts or rests.
+
+    Who counts what a flood leaves behind must not take Postgres from those who write and read meanwhile.
     """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [RESTS])
+        if not cursor.fetchone()[0]:
+            return Counted()
+        try:
+            return _count(most, Pace(cursor))
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [RESTS])
+
+
+def _count(most: int, pace: Pace | None) -> Counted:
     done = Counted()
-    pace = None
-    if gently:
-        with connection.cursor() as cursor:
-            pace = Pace(cursor)
     while len(done.passes) < most:
         began = time.monotonic()
         with transaction.atomic(), connection.cursor() as cursor:
