@@ -36,6 +36,7 @@ def django_db_setup(django_test_environment, django_db_blocker, postgres, redis_
     """In pytest-django's place: the first test that touches the database starts the servers."""
     with django_db_blocker.unblock():
         postgres.migrate()
+    postgres.empty_again_after_a_deadlock()
 
 
 def pytest_unconfigure(config):
