@@ -1,6 +1,6 @@
 """Which rows go when answers or records are erased, and their going: a fixed number of statements for any number.
 
-All foreign keys are checked at the commit, so the order of the statements does not matter.
+What points at what is checked at the commit, so the order of the statements does not matter.
 """
 
 from __future__ import annotations
@@ -40,10 +40,13 @@ class Rows:
     """The rows of one project that are to go, gathered first and deleted then; inside `erasing()`.
 
     From its making to the transaction's end no counting pass goes on: it would wait for our rows, and we for its end.
+    Reactions go on coming in. Those to other answers are in nobody's way.
     """
 
     def __init__(self, project_id: UUID) -> None:
         with connection.cursor() as cursor:
+            # first of all, because who shares this lock may be waiting for any other
+            cursor.execute("SELECT annotation_hold_answers(%s)", [project_id])
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         self.project_id = project_id
         self.responses: set[UUID] = set()
@@ -121,6 +124,12 @@ class Rows:
 
     def delete(self) -> dict[str, int]:
         """Take them away; how many of each kind."""
+        with connection.cursor() as cursor:
+            # before the reactions, because who adds one has the answer's row first
+            statement = "SELECT FROM annotation_response WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+            cursor.execute(statement, [list(self.responses)])
+        if self.responses:  # no other comes now; those that came while we looked for all the rest
+            self.add_records(Reaction, Q(response__in=self.responses))
         with connection.cursor() as cursor:  # in the order in which `standing` locks them, or two would wait for ever
             statement = "SELECT FROM annotation_reaction WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
             cursor.execute(statement, [list(self.records[Reaction])])

@@ -44,10 +44,20 @@ COUNTED = 20_000  # lines between two looks at other requests
 
 OPERATIONS = {
     "/api/v1/responses": Operation(
-        "responses", "responses.write", msgspec.json.Decoder(ResponseIn).decode, answers.check, answers.store
+        "responses",
+        "responses.write",
+        msgspec.json.Decoder(ResponseIn).decode,
+        answers.check,
+        answers.store,
+        is_free=lambda answer: True,
     ),
     "/api/v1/reactions": Operation(
-        "reactions", "reactions.write", msgspec.json.Decoder(ReactionIn).decode, events.check, events.store
+        "reactions",
+        "reactions.write",
+        msgspec.json.Decoder(ReactionIn).decode,
+        events.check,
+        events.store,
+        is_free=lambda reaction: bool(reaction.metadata),
     ),
 }
 

@@ -14,7 +14,6 @@ from annotation.models.campaigns import Assignment, CampaignVersion
 from annotation.models.prompts import Response
 from annotation.models.records import Act, FeedbackRecord, checked
 from redpen.accounts.models import Project, User
-from redpen.accounts.tenancy import SameProject
 
 
 class ReactionKind(ProjectRow):
@@ -46,8 +45,9 @@ class Reaction(FeedbackRecord):
     and the result is the same whatever the order. It may name a response that has not come yet, and is joined when that
     comes.
 
-    Each foreign key costs some microseconds a row and locks what it points at, so only the one to the answer is kept.
-    The others are null by a constraint, or point at what is never deleted.
+    Each foreign key costs some microseconds a row and locks what it points at, so there are none. That the answer is
+    there is checked by triggers, once for a statement (migration 0012). The others are null by a constraint, or point
+    at what is never deleted.
     """
 
     project = loose(Project, on_delete=models.CASCADE)
@@ -72,7 +72,6 @@ class Reaction(FeedbackRecord):
 
     class Meta:
         constraints = [
-            SameProject(field="response", name="reaction_response_same_project"),
             models.UniqueConstraint(
                 fields=["project", "client_key"], condition=Q(client_key__isnull=False), name="reaction_client_key_once"
             ),
@@ -84,21 +83,22 @@ class Reaction(FeedbackRecord):
                 condition=Q(campaign_version=None, assignment=None, act=None), name="reaction_was_not_asked_for"
             ),
         ]
+        # by id upwards, also where newest comes first: read backwards they do as well, and they grow at their end
         indexes = [
-            models.Index(fields=["project", "-id"], name="reaction_newest"),  # the live page, lists, exports
+            models.Index(fields=["project", "id"], name="reaction_newest"),  # the live page, lists, exports
             models.Index(fields=["response", "external_user"], name="reaction_of_user_on_answer"),  # what counts
             models.Index(fields=["xact"], name="reaction_since"),  # what came since the last count
             models.Index(
-                fields=["project", "external_user", "-id"], condition=~Q(external_user=""), name="reaction_of_user"
+                fields=["project", "external_user", "id"], condition=~Q(external_user=""), name="reaction_of_user"
             ),
             # joining reactions that came before their response
             models.Index(
                 fields=["project", "response_external_id"], condition=Q(response=None), name="reaction_waiting"
             ),
             # what the API lists: one kind, test data, what does not count any more
-            models.Index(fields=["project", "kind", "-id"], name="reaction_of_kind"),
-            models.Index(fields=["project", "-id"], condition=Q(test=True), name="reaction_test"),
-            models.Index(fields=["project", "-id"], condition=Q(ended_at__isnull=False), name="reaction_ended"),
+            models.Index(fields=["project", "kind", "id"], name="reaction_of_kind"),
+            models.Index(fields=["project", "id"], condition=Q(test=True), name="reaction_test"),
+            models.Index(fields=["project", "id"], condition=Q(ended_at__isnull=False), name="reaction_ended"),
             models.Index(fields=["author"], condition=Q(author__isnull=False), name="reaction_by_person"),
         ]
 

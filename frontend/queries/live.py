@@ -32,7 +32,7 @@ SLICE_WORDS = {"model_version": "model version"}
 
 @dataclass
 class Filters:
-    """The filters of the page, as asked and as offered. What is not on offer filters nothing."""
+    """The filters of the page, as asked and as offered. What is not on offer filters nothing and is told: `unknown`."""
 
     project: Project
     wanted: Wanted
@@ -45,6 +45,7 @@ class Filters:
     slice: str = ""
     period: str = ""
     test: bool = False
+    unknown: list[str] = field(default_factory=list)
 
     @property
     def any(self) -> bool:
@@ -102,6 +103,11 @@ def filters_from(project: Project, params: QueryDict) -> Filters:
         since=timezone.now() - PERIODS[period] if period else None,
         test=test,
     )
+    asked = [
+        (kind or everything, f"the kind of reaction “{text('kind')}”", text("kind")),
+        (chosen, f"“{text('slice')}”", text("slice")),
+        (period, f"the period “{text('since')}”", text("since")),
+    ]
     values_of = live.offered(project=project, names=names, test=test)
     offered = [(one, values_of[one]) for one in names]
     return Filters(
@@ -120,6 +126,7 @@ def filters_from(project: Project, params: QueryDict) -> Filters:
         slice=f"{name}={value}" if chosen else "",
         period=period,
         test=test,
+        unknown=[words for known, words, given in asked if given and not known],
     )
 
 

@@ -97,6 +97,9 @@ def send(request: HttpRequest, slug: str) -> HttpResponse:
     project = open_project(request, slug, "campaigns.change")
     filters = filters_from(project, request.POST if request.method == "POST" else request.GET)
     campaigns = list(Campaign.objects.filter(project=project, state=Campaign.State.OPEN).order_by("id"))
+    if filters.unknown:  # what would be sent is more than was meant
+        messages.error(request, f"Nothing was sent: {' and '.join(filters.unknown)} is not there. Filter again.")
+        return redirect(reverse("live", args=[slug]))
     if request.method == "POST":
         chosen = next((one for one in campaigns if str(one.pk) == request.POST.get("campaign")), None)
         if chosen is None:

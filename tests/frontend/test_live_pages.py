@@ -71,7 +71,22 @@ def test_a_page_asks_as_often_for_many_reactions_as_for_few(shop, cast, path):
 )  # fmt: skip
 def test_nonsense_breaks_nothing(shop, cast, query):
     some(shop, 1)
-    assert cast.client(cast.ada, raise_request_exception=False).get(P + query).status_code in (200, 400, 404)
+    ada = cast.client(cast.ada, raise_request_exception=False)
+    assert ada.get(P + query, follow=True).status_code in (200, 400, 404)
+
+
+def test_a_filter_that_is_not_there_is_told_and_nothing_is_sent_by_it(shop, cast):
+    some(shop, 1)
+    ada = cast.client(cast.ada)
+    for path in ("", "rates/"):
+        page = ada.get(f"{P}{path}?kind=nope&slice=plan%3Dpro&since=ever").content.decode()
+        for wrong in ("the kind of reaction “nope”", "“plan=pro”", "the period “ever”"):
+            assert wrong in page
+        assert "is not there" not in ada.get(f"{P}{path}?kind=like&since=day").content.decode()
+    campaign = Campaign.objects.get(project=cast.project)
+    answer = ada.post(f"{P}send/", {"campaign": campaign.pk, "kind": "nope"}, follow=True)
+    assert "Nothing was sent: the kind of reaction “nope” is not there." in answer.content.decode()
+    assert not Task.objects.exists()
 
 
 def test_the_cursor_of_a_stranger_opens_nothing(shop, cast):

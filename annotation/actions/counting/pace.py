@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 BUSY = 500.0  # reactions a second that are stored while one looks
-BUSY_REST, CALM_REST, LATE_REST = 4.0, 0.25, 1.0  # times the length of the pass
+BUSY_REST, CALM_REST, LATE_REST = 9.0, 0.25, 1.0  # times the length of the pass
 LATEST = 300.0  # seconds between a reaction's arrival and its counting
 LOOK = 2.5  # seconds: a connection tells the statistics what it stored once a second at most
 

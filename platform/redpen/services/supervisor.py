@@ -16,7 +16,7 @@ import psutil
 
 from redpen.services import process
 
-LONG_ENOUGH = 30  # seconds of life after which a service's earlier failures are forgotten
+LONG_ENOUGH = 10  # seconds of life after which a service's earlier failures are forgotten
 LONGEST_PAUSE = 30
 PR_SET_CHILD_SUBREAPER = 36
 
