@@ -27,8 +27,8 @@ ENVIRONMENT = {"LC_ALL": "C.UTF-8"}
 FAST = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_wal_size=4GB"]
 # Postgres would log the statement, and with it people's words, beside an error.
 QUIET = ["log_min_error_statement=panic", "log_error_verbosity=terse", "log_parameter_max_length_on_error=0"]
-# Write-ahead log that is made before it is needed, in files of 16 MB. A commit that finds none must first write one full
-# of zeros, and whoever else commits waits: in a flood that were the slowest of all waits. Used ones are kept for later.
+# Write-ahead log that is made before it is needed, in files of 16 MB. A commit that finds none must first write one of
+# zeros while all who commit wait: the slowest of all waits in a flood. Used ones are kept for later.
 LOG_READY_MB, LOG_FILE_MB = 512, 16
 LOG_READY_SECONDS = 5  # on a slow disk some will do
 DISK_LEFT = 4 * LOG_READY_MB * 1024 * 1024
