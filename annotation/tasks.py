@@ -6,9 +6,11 @@ import logging
 
 from celery import shared_task
 from celery.signals import worker_shutting_down
+from django.db import connection
 from kombu.exceptions import OperationalError as BellBroken
 
 from annotation.actions import counting, erasing_users, imports, judging, retention
+from annotation.actions.counting import pace
 from annotation.actions.dealing import lapse
 from annotation.webhooks import bell, keeping, pump
 
@@ -51,8 +53,10 @@ def count() -> None:
 
 @shared_task(name="annotation.tasks.judge_users")
 def judge_users() -> None:
-    """Judge the users of products who did something since the last time."""
-    judging.judge_due()
+    """Judge the users of products who did something since the last time; in a flood a few, the rest when it is over."""
+    with connection.cursor() as cursor:
+        most = 1 if pace.busy(cursor) else judging.PORTIONS
+    judging.judge_due(most=most)
 
 
 @shared_task(name="annotation.tasks.finish_erasure")

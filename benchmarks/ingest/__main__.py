@@ -135,7 +135,9 @@ def best_connections(bench: Bench, system: Ours | Peer, expect: float) -> int:
     """8, 16 or 32 connections for batches of 100: whichever is fastest in a short trial."""
     trial = Bench(bench.client, 3)
     trial.numbers, trial.acknowledged = bench.numbers, bench.acknowledged
-    rates = {n: trial.measure(system, "trial", items=100, connections=n, expect=expect, note=False) for n in (8, 16, 32)}
+    rates = {
+        n: trial.measure(system, "trial", items=100, connections=n, expect=expect, note=False) for n in (8, 16, 32)
+    }
     return max(rates, key=rates.__getitem__)
 
 

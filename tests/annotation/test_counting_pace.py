@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 from django.db import connection
 
-from annotation.actions import counting
+from annotation import tasks
+from annotation.actions import counting, judging
 from annotation.actions.counting import pace, passes
 from redpen.accounts.models import Project
 from tests.annotation.stream import Stream, rates_of
@@ -100,3 +101,18 @@ def test_who_is_called_while_another_rests_leaves_the_pause_alone(monkeypatch):
     monkeypatch.undo()
     shop.tap("like", user="late", minute=30)
     assert in_another_connection().total("rows") >= 1  # the lock was given back
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("a_second", "most"), [(2_000, 1), (10, judging.PORTIONS)])
+def test_in_a_flood_a_few_users_are_judged_at_a_time(monkeypatch, a_second, most):
+    clock, asked = {"now": 0.0}, []
+
+    def sleep(seconds: float) -> None:
+        clock["now"] += seconds
+
+    monkeypatch.setattr(pace, "arrived", lambda cursor: int(clock["now"] * a_second))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(judging, "judge_due", lambda **about: asked.append(about))
+    tasks.judge_users()
+    assert asked == [{"most": most}]

@@ -46,6 +46,13 @@ class Pace:
         return LATE_REST if found[0] > LATEST else BUSY_REST
 
 
+def busy(cursor: Any) -> bool:
+    """Whether much comes in, after a look of LOOK seconds. No transaction may be open."""
+    before = arrived(cursor)
+    time.sleep(LOOK)
+    return arrived(cursor) - before > BUSY * LOOK
+
+
 def arrived(cursor: Any) -> int:
     """Reactions ever stored, as Postgres' statistics have it: a second or two late."""
     cursor.execute(ARRIVED)
