@@ -53,10 +53,12 @@ def count() -> None:
 
 @shared_task(name="annotation.tasks.judge_users")
 def judge_users() -> None:
-    """Judge the users of products who did something since the last time; in a flood a few, the rest when it is over."""
+    """Judge the users of products who did something since the last time. It is as much work as counting, and can wait
+    until a flood is over."""
     with connection.cursor() as cursor:
-        most = 1 if pace.busy(cursor) else judging.PORTIONS
-    judging.judge_due(most=most)
+        if not pace.may_judge(cursor):
+            return
+    judging.judge_due()
 
 
 @shared_task(name="annotation.tasks.finish_erasure")

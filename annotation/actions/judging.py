@@ -25,7 +25,7 @@ from redpen.accounts.models import Project
 log = logging.getLogger(__name__)
 
 LOCK = 0x486F6E657374  # "Honest": one at a time
-PORTION, PORTIONS = 1000, 10  # users at once, and how often in one go: under a minute
+PORTION = 1000  # users
 ENDLESS = 2**63 - 1
 CROWD, CROWDS = 60, 200_000  # other users of one answer; of all answers of a portion
 POPULATION = 20_000  # users that the others are compared with: those who came last
@@ -85,7 +85,7 @@ def note_due(*, everything: bool = False) -> int:
 
 
 def judge_due(
-    *, project: Project | None = None, most: int = PORTIONS, everything: bool = False, everybody: bool = False
+    *, project: Project | None = None, most: int = 10, everything: bool = False, everybody: bool = False
 ) -> Done:
     """Judge who is due, in `most` portions at most; `everybody`: all of the project's users are due again."""
     note_due(everything=everything)

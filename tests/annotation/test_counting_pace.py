@@ -12,6 +12,7 @@ from django.db import connection
 from annotation import tasks
 from annotation.actions import counting, judging
 from annotation.actions.counting import pace, passes
+from annotation.models import ProductUser
 from redpen.accounts.models import Project
 from tests.annotation.stream import Stream, rates_of
 
@@ -103,16 +104,25 @@ def test_who_is_called_while_another_rests_leaves_the_pause_alone(monkeypatch):
     assert in_another_connection().total("rows") >= 1  # the lock was given back
 
 
-@pytest.mark.django_db
-@pytest.mark.parametrize(("a_second", "most"), [(2_000, 1), (10, judging.PORTIONS)])
-def test_in_a_flood_a_few_users_are_judged_at_a_time(monkeypatch, a_second, most):
-    clock, asked = {"now": 0.0}, []
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("a_second", "waited", "judged"), [(2_000, 60, 0), (2_000, 1_000, 1), (10, 60, 1)])
+def test_users_are_judged_after_a_flood_or_when_it_takes_too_long(monkeypatch, a_second, waited, judged):
+    shop = Stream(Project.objects.create(name="Judged", slug="judged"))
+    shop.answer()
+    counting.count()
+    judging.judge_due()  # the cursor stands somewhere
+    shop.tap("like", user="u")
+    counting.count()
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE annotation_reaction DISABLE TRIGGER keep_record")
+        cursor.execute("UPDATE annotation_reaction SET created_at = now() - make_interval(secs => %s)", [waited])
+        cursor.execute("ALTER TABLE annotation_reaction ENABLE TRIGGER keep_record")
+    clock = {"now": 0.0}
 
     def sleep(seconds: float) -> None:
         clock["now"] += seconds
 
     monkeypatch.setattr(pace, "arrived", lambda cursor: int(clock["now"] * a_second))
     monkeypatch.setattr(pace, "time", SimpleNamespace(sleep=sleep))
-    monkeypatch.setattr(judging, "judge_due", lambda **about: asked.append(about))
     tasks.judge_users()
-    assert asked == [{"most": most}]
+    assert ProductUser.objects.count() == judged

@@ -13,14 +13,16 @@ from typing import Any
 BUSY = 500.0  # reactions a second that are stored while one looks
 BUSY_REST, CALM_REST, LATE_REST = 9.0, 0.25, 1.0  # times the length of the pass
 LATEST = 300.0  # seconds between a reaction's arrival and its counting
+UNJUDGED = 900.0  # the same until users are judged all the same
 LOOK = 2.5  # seconds: a connection tells the statistics what it stored once a second at most
 
 # Both are figures that Postgres keeps anyway: no table is read for the first, one row for the second.
 ARRIVED = "SELECT pg_stat_get_tuples_inserted('annotation_reaction'::regclass)"
 OLDEST = """
     SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 FROM annotation_reaction
-    WHERE xact >= (SELECT done FROM annotation_countingcursor WHERE id = 1) ORDER BY xact LIMIT 1
+    WHERE xact >= coalesce((SELECT done FROM annotation_countingcursor WHERE id = 1), 0) ORDER BY xact LIMIT 1
 """
+OLDEST_UNJUDGED = OLDEST.replace("annotation_countingcursor", "annotation_honestycursor")
 
 
 class Pace:
@@ -46,11 +48,16 @@ class Pace:
         return LATE_REST if found[0] > LATEST else BUSY_REST
 
 
-def busy(cursor: Any) -> bool:
-    """Whether much comes in, after a look of LOOK seconds. No transaction may be open."""
+def may_judge(cursor: Any) -> bool:
+    """Whether users may be judged now, after a look of LOOK seconds: in a flood only where nobody was for long. No
+    transaction may be open."""
     before = arrived(cursor)
     time.sleep(LOOK)
-    return arrived(cursor) - before > BUSY * LOOK
+    if arrived(cursor) - before <= BUSY * LOOK:
+        return True
+    cursor.execute(OLDEST_UNJUDGED)
+    found = cursor.fetchone()
+    return found is not None and found[0] > UNJUDGED
 
 
 def arrived(cursor: Any) -> int:
