@@ -194,6 +194,26 @@ def replay() -> int:
     return erased
 
 
+def erase_again(*, project: Project, since: datetime) -> int:
+    """Erase once more whom an import has brought back: its file came before they were erased and was read after it.
+
+    How many they were. Answers and reactions that a key sent bring nobody back: who goes on using the product is new.
+    """
+    erased = {line.user for line in ledger.read() if line.project == project.pk and line.at >= since}
+    if not erased:
+        return 0
+    users: set[str] = set()
+    for model in (Response, Reaction, *RECORDS):
+        rows = model._default_manager.filter(project=project, created_at__gte=since).exclude(external_user="")
+        if model in (Response, Reaction):
+            rows = rows.filter(content=None)
+        users |= set(rows.order_by().values_list("external_user", flat=True).distinct())
+    back = sorted(user for user in users if ledger.hash_of(project.pk, user) in erased)
+    for user in back:
+        finish(erase_user(author=Author.program("erasure ledger"), project=project, user=user).pk)
+    return len(back)
+
+
 def postgres_now() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")

@@ -16,6 +16,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from annotation import text as texts
+from annotation.actions.erasing_users import erase_again
 from annotation.actions.people import Author
 from annotation.actions.tasks import ask_about_unread
 from annotation.errors import BadValue
@@ -107,7 +108,11 @@ def carry_out(job: ImportJob) -> ImportJob:
     try:
         with Keeper(job) as keeper, (settings.DATA_DIR / job.path).open("rb") as stream:
             importer = format_named(job.format)(project=job.project, author=author)
-            report = run(importer, stream, dry_run=job.dry_run, progress=keeper.saw)
+            try:
+                report = run(importer, stream, dry_run=job.dry_run, progress=keeper.saw)
+            finally:
+                if not job.dry_run:
+                    erase_again(project=job.project, since=job.created_at)
             if job.ask and not job.dry_run:
                 report.asked = asdict(ask_about_unread(author=author, project=job.project, since=job.created_at))
     except Lost:

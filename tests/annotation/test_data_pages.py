@@ -7,10 +7,11 @@ import json
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from annotation.actions import judgements, spans
+from annotation.actions import imports, judgements, spans
+from annotation.actions.erasing_users import erase_user
 from annotation.actions.people import Author
 from annotation.importers.redpen_jsonl import RedpenJSONL
-from annotation.models import ImportJob, Label, Task
+from annotation.models import Erasure, ImportJob, Label, Reaction, Task
 from annotation.tasks import import_file, sweep
 
 
@@ -124,6 +125,24 @@ LINES = b"""{"type": "prompt", "key": "p", "messages": [{"role": "user", "conten
 {"type": "response", "key": "r", "prompt": "p", "text": "Because."}
 {"type": "span", "key": "s", "response": "r", "start": 0, "end": 7, "quote": "because", "sentiment": -1, "by": "x"}
 """
+
+
+def test_an_import_does_not_bring_back_who_was_erased_while_it_waited(desk, settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+    tap = {
+        "type": "reaction",
+        "response": "r",
+        "kind": "like",
+        "event_at": "2026-11-01T10:00:00Z",
+        "by": "key:rp_live_x",
+    }
+    taps = [{**tap, "key": name, "user": name} for name in ("ines", "omar")]
+    upload(desk, LINES + "\n".join(map(json.dumps, taps)).encode())
+    job = imports.claim(ImportJob.objects.get().pk)  # it runs: its file is not looked into any more
+    erase_user(author=Author.program("x"), project=desk.cast.project, user="ines")
+    assert imports.carry_out(job).state == "done"
+    assert [row.external_user for row in Reaction.objects.all()] == ["omar"]
+    assert Erasure.objects.count() == 2
 
 
 def test_an_uploaded_file_is_imported_by_a_worker_and_reported(desk, settings):
