@@ -53,8 +53,7 @@ def count() -> None:
 
 @shared_task(name="annotation.tasks.judge_users")
 def judge_users() -> None:
-    """Judge the users of products who did something since the last time. It is as much work as counting, and can wait
-    until a flood is over."""
+    """Judge the users of products who did something since the last time; it can wait until a flood is over."""
     with connection.cursor() as cursor:
         if not pace.may_judge(cursor):
             return

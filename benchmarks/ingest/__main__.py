@@ -115,7 +115,7 @@ def peers_ready(stack: ExitStack, folder: Path) -> list[Peer]:
     process = postgres.start()
     stack.callback(stop, process, seconds=30)
     postgres.wait(process)
-    postgres.make_log_ready()
+    postgres.make_wal_ready()
     ready: list[Peer] = []
     with psycopg.connect(embedded_database_url(folder / "peers"), autocommit=True) as connection:
         for name, kind in PEERS.items():

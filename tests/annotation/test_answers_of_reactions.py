@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 from contextlib import contextmanager
 from uuid import uuid4
@@ -16,6 +18,8 @@ from annotation.actions.erasing_users import erase_user
 from annotation.actions.people import Author
 from annotation.actions.prompts import NewPrompt, add_prompt, add_response
 from annotation.erasure import erasing
+from annotation.importers.base import run
+from annotation.importers.redpen_jsonl import RedpenJSONL
 from annotation.models import Reaction, ReactionKind, Response
 from redpen.accounts.constraints import constraint_of
 from tests.annotation.conftest import make_desk
@@ -166,3 +170,27 @@ def test_a_reaction_that_comes_while_the_rows_are_gathered_goes_with_its_answer(
     monkeypatch.setattr(Rows, "delete", delete)
     erase_user(author=Author.program("x"), project=busy.cast.project, user="ada")
     assert [row.response_id for row in Reaction.objects.all()] == [busy.answer.pk]
+
+
+def test_a_dry_run_keeps_nobody_from_erasing(busy):
+    line = {"type": "reaction", "response": str(busy.answer.pk), "kind": "like", "event_at": "2026-11-01T10:00:00Z"}
+    line |= {"by": "x", "user": "v", "key": "k"}
+    told = []
+
+    def erase_meanwhile(report):
+        thread = threading.Thread(target=erase)
+        thread.start()
+        thread.join(10)
+        told.append((report.taken, thread.is_alive()))
+
+    def erase():
+        try:
+            erase_user(author=Author.program("x"), project=busy.cast.project, user="ada")
+        finally:
+            connection.close()
+
+    importer = RedpenJSONL(project=busy.cast.project, author=Author.program("import:test"))
+    run(importer, io.BytesIO(json.dumps(line).encode()), dry_run=True, progress=erase_meanwhile)
+    assert [alive for _, alive in told] == [False]
+    assert told[0][0]["reaction"] == 1
+    assert not Response.objects.filter(pk=busy.theirs.pk).exists()

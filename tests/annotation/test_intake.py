@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from annotation import events
 from annotation.models import IntakeCount, IntakeSettings, Prompt, Reaction, ReactionKind, Response
 from tests.annotation.shop import REACTIONS, RESPONSES, Shop, lines
 
@@ -134,6 +135,14 @@ def test_users_are_hashed_and_personal_data_goes_at_the_door(shop):
         shop.answer(text="Write to ada@lantern.org.", user="ada", metadata={"from": "ada@lantern.org"}).json()["status"]
         == "repeated"
     )
+
+
+@given(name=st.text(min_size=1, max_size=60), test=st.booleans())
+def test_an_event_has_one_name_whoever_makes_it(name, test):
+    """The hot path digests the part that a project's events share once; all else digests it whole."""
+    project = "0198c0de-0000-7000-8000-000000000000"
+    whole = events.digest_text("id", project, "test" if test else "live", name)
+    assert events.named_event_text(project, test, name) == str(events.named_event(UUID(project), test, name)) == whole
 
 
 # many at once

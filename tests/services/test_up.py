@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from redpen.services.addresses import embedded_database_url
-from redpen.services.postgres import LOG_FILE_MB, LOG_READY_MB, Postgres
+from redpen.services.postgres import WAL_FILE_MB, WAL_READY_MB, Postgres
 from tests.running import REPOSITORY, Running, clean_environment, free_port, running, wait_for
 
 
@@ -31,17 +31,17 @@ def test_the_first_start_says_where_it_is(redpen):
     assert json.loads(body)["checks"]["migrations"] == {"ok": True, "reason": None}
 
 
-def test_the_first_flood_finds_its_log_made(redpen):
+def test_the_first_flood_finds_its_write_ahead_log_made(redpen):
     """All of it on any but a very slow disk, which is not kept waiting for it."""
     with psycopg.connect(embedded_database_url(redpen.data_dir)) as connection:
         (there,) = connection.execute("SELECT count(*) FROM pg_ls_waldir() WHERE length(name) = 24").fetchone()
-    assert 8 < there <= 2 + LOG_READY_MB // LOG_FILE_MB
+    assert 8 < there <= 2 + WAL_READY_MB // WAL_FILE_MB
 
 
 def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path, monkeypatch):
     """Else it would try to reach the server, which is not there."""
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**9))
-    Postgres(tmp_path).make_log_ready()
+    Postgres(tmp_path).make_wal_ready()
 
 
 def test_nobody_else_reads_what_it_writes(redpen):

@@ -13,7 +13,7 @@ from typing import Any
 BUSY = 500.0  # reactions a second that are stored while one looks
 BUSY_REST, CALM_REST, LATE_REST = 9.0, 0.25, 1.0  # times the length of the pass
 LATEST = 300.0  # seconds between a reaction's arrival and its counting
-UNJUDGED = 900.0  # the same until users are judged all the same
+UNJUDGED = 900.0  # seconds between a reaction's arrival and the judging of its user, where that waits for a flood's end
 LOOK = 2.5  # seconds: a connection tells the statistics what it stored once a second at most
 
 # Both are figures that Postgres keeps anyway: no table is read for the first, one row for the second.
@@ -49,8 +49,10 @@ class Pace:
 
 
 def may_judge(cursor: Any) -> bool:
-    """Whether users may be judged now, after a look of LOOK seconds: in a flood only where nobody was for long. No
-    transaction may be open."""
+    """Whether users may be judged now: in a flood only where nobody was for UNJUDGED seconds.
+
+    It looks for LOOK seconds. No transaction may be open.
+    """
     before = arrived(cursor)
     time.sleep(LOOK)
     if arrived(cursor) - before <= BUSY * LOOK:

@@ -29,9 +29,9 @@ FAST = ["fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_wal_
 QUIET = ["log_min_error_statement=panic", "log_error_verbosity=terse", "log_parameter_max_length_on_error=0"]
 # Write-ahead log that is made before it is needed, in files of 16 MB. A commit that finds none must first write one of
 # zeros while all who commit wait: the slowest of all waits in a flood. Used ones are kept for later.
-LOG_READY_MB, LOG_FILE_MB = 512, 16
-LOG_READY_SECONDS = 5  # on a slow disk some will do
-DISK_LEFT = 4 * LOG_READY_MB * 1024 * 1024
+WAL_READY_MB, WAL_FILE_MB = 512, 16
+WAL_READY_SECONDS = 5  # on a slow disk some will do
+DISK_LEFT = 4 * WAL_READY_MB * 1024 * 1024
 
 
 class PostgresFailed(Exception):
@@ -79,7 +79,7 @@ class Postgres:
             "unix_socket_permissions=0700",
             "max_connections=100",
             "shared_buffers=256MB",
-            f"min_wal_size={LOG_READY_MB}MB",
+            f"min_wal_size={WAL_READY_MB}MB",
             "timezone=UTC",
             "log_timezone=UTC",
             "logging_collector=off",
@@ -113,14 +113,14 @@ class Postgres:
                     raise PostgresFailed(f"Postgres is not ready after {seconds:.0f} s: {error}") from None
                 time.sleep(0.05)
 
-    def make_log_ready(self) -> None:
+    def make_wal_ready(self) -> None:
         """Make what is missing of the write-ahead log to come; nothing where the disk has better uses for its space."""
         if shutil.disk_usage(self.data).free < DISK_LEFT:
             return
-        deadline = time.monotonic() + LOG_READY_SECONDS
+        deadline = time.monotonic() + WAL_READY_SECONDS
         with psycopg.connect(addresses.embedded_database_url(self.data_dir), autocommit=True) as connection:
             (there,) = connection.execute("SELECT count(*) FROM pg_ls_waldir() WHERE length(name) = 24").fetchone()
-            missing = LOG_READY_MB // LOG_FILE_MB - there
+            missing = WAL_READY_MB // WAL_FILE_MB - there
             for _ in range(missing):  # each is begun and left; the checkpoint makes them files to come
                 connection.execute("SELECT pg_logical_emit_message(false, 'redpen', '')")
                 connection.execute("SELECT pg_switch_wal()")

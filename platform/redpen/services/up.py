@@ -71,7 +71,7 @@ def start_servers(supervisor: Supervisor, env: environment.Environment, data_dir
             postgres.initialise()
             service = supervisor.start(Service("postgres", postgres.start, signal.SIGINT, stop_seconds=30, server=True))
             postgres.wait(service.running)
-            postgres.make_log_ready()
+            postgres.make_wal_ready()
     if not env.REDIS_URL:
         with step(say, "Redis"):
             redis = Redis(data_dir)
